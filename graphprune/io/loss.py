@@ -1,0 +1,131 @@
+"""Losses: the user's, cross-entropy for labels, and reproducing the original's outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+
+from graphprune.errors import DataError, UsageError
+from graphprune.io.imports import import_callable
+from graphprune.io.tensors import describe, first_floating, floating_outputs
+
+Loss = Callable[[object, object], torch.Tensor]
+IGNORED_LABEL = -100
+
+
+def load_loss(spec: str) -> Loss:
+    """Import ``package.module:fn``, a function of (model output, target), as a checked loss.
+
+    The result raises :class:`UsageError` if the function returns anything but a floating tensor
+    of one element; it does not look at the value. Raises :class:`UsageError` if the import fails.
+    """
+    function = import_callable(spec, "--loss", UsageError)
+
+    def loss(output: object, target: object) -> torch.Tensor:
+        value = function(output, target)
+        if not isinstance(value, torch.Tensor):
+            raise UsageError(
+                f"--loss {spec}: returned a {type(value).__name__}; expected a scalar tensor"
+            )
+        if value.numel() != 1 or not value.is_floating_point():
+            raise UsageError(
+                f"--loss {spec}: returned {describe(value)}; expected a scalar, take the mean"
+            )
+        return value.reshape(())
+
+    return loss
+
+
+def default_loss(has_labels: bool) -> Loss:
+    """Return :func:`cross_entropy` where there are labels, else :func:`reproduce`."""
+    return cross_entropy if has_labels else reproduce
+
+
+def class_scores(output: object, target: torch.Tensor) -> torch.Tensor:
+    """Return the class scores in a model's output, with the classes in dim 1.
+
+    The scores are ``output.logits`` or the first floating tensor, of shape ``(N, C, ...)`` or
+    ``(N, ..., C)``, and ``target`` holds integer labels ``(N, ...)`` or probabilities like the
+    scores. Raises :class:`DataError` if they do not match.
+    """
+    scores = first_floating(output)
+    if scores is None:
+        raise DataError("the model's output holds no floating tensor; give a loss with --loss")
+    if target.is_floating_point():
+        if target.shape == scores.shape and scores.ndim >= 2:
+            return scores
+        raise DataError(
+            f"targets {describe(target)} are not class labels for the output {describe(scores)}; "
+            "give a loss with --loss package.module:fn"
+        )
+    if scores.ndim >= 2 and target.shape == (scores.shape[0], *scores.shape[2:]):
+        return scores
+    if scores.ndim >= 2 and target.shape == scores.shape[:-1]:
+        return scores.movedim(-1, 1)
+    raise DataError(
+        f"labels {describe(target)} do not fit the output {describe(scores)}; expected one label "
+        "for each example, or give a loss with --loss package.module:fn"
+    )
+
+
+def check_labels(target: torch.Tensor, classes: int) -> None:
+    """Raise :class:`DataError` if an integer label is outside ``0 … classes - 1``.
+
+    The value -100, which cross-entropy ignores, is allowed.
+    """
+    if target.is_floating_point() or target.numel() == 0:
+        return
+    known = target[target != IGNORED_LABEL]
+    if known.numel() == 0:
+        return
+    low, high = int(known.min()), int(known.max())
+    if low < 0 or high >= classes:
+        raise DataError(
+            f"label {low if low < 0 else high} is out of range: the model has {classes} classes, "
+            f"so labels go from 0 to {classes - 1}"
+        )
+
+
+def cross_entropy(output: object, target: object) -> torch.Tensor:
+    """Return the mean cross-entropy in nats, a scalar; shapes as in :func:`class_scores`."""
+    if not isinstance(target, torch.Tensor):
+        raise DataError(f"labels are a {type(target).__name__}; expected a tensor")
+    scores = class_scores(output, target)
+    wanted = target.to(scores.dtype) if target.is_floating_point() else target.long()
+    return F.cross_entropy(scores, wanted, ignore_index=IGNORED_LABEL)
+
+
+def reproduce(output: object, teacher_output: object) -> torch.Tensor:
+    """Return how far ``output`` is from ``teacher_output``, a scalar, free of scale.
+
+    The mean squared error divided by the teacher's variance, averaged over all floating tensors
+    of the (equally nested) outputs: 0 is equal, 1 is as bad as answering the teacher's mean. A
+    constant teacher tensor is measured against its mean square instead. Entries where the
+    teacher is not finite (masked scores) do not count.
+    Raises :class:`DataError` if the outputs do not match.
+    """
+    ours, theirs = floating_outputs(output), floating_outputs(teacher_output)
+    if not ours or [t.shape for t in ours] != [t.shape for t in theirs]:
+        raise DataError(
+            f"outputs do not match: {', '.join(map(describe, ours)) or 'none'} against "
+            f"{', '.join(map(describe, theirs)) or 'none'}"
+        )
+    parts = [_distance(a, b.detach()) for a, b in zip(ours, theirs, strict=True)]
+    return torch.stack(parts).mean()
+
+
+def _distance(value: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    known = torch.isfinite(reference)
+    count = known.sum().clamp(min=1)
+    value = torch.where(known, value, torch.zeros_like(value)).float()
+    reference = torch.where(known, reference, torch.zeros_like(reference)).float()
+    mean = reference.sum() / count
+    square = reference.square().sum() / count
+    variance = torch.where(known, (reference - mean).square(), torch.zeros_like(reference)).sum()
+    variance = variance / count
+    # Rounding leaves a constant tensor a variance of about 1e-14 of its mean square.
+    scale = torch.where(variance > 1e-10 * square, variance, square)
+    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+    return (value - reference).square().sum() / count / scale
