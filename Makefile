@@ -1,0 +1,54 @@
+# Every target sets up .venv by itself; a second run reuses it.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+# Benchmarks and some tests read their data from here; without it they use bundled data or skip.
+GRAPHPRUNE_DATA ?= $(abspath $(wildcard ../shared/data))
+ifneq ($(GRAPHPRUNE_DATA),)
+export GRAPHPRUNE_DATA
+endif
+
+.PHONY: help setup demo test lint format clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo    compress a trained model on real data and print dense / pruned / ONNX"
+	@echo "make test    lint, type-check and run the tests"
+	@echo "make lint    lint and type-check only"
+	@echo "make format  put the code in the project's format"
+	@echo "make clean   remove .venv and everything that was built"
+
+$(PY):
+	$(PYTHON) -m venv $(VENV)
+
+# torch goes first and alone, so that a CPU build which is at hand is taken, without CUDA packages.
+# torchvision serves only as a source of test models; its own dependency on torch is ignored.
+$(READY): pyproject.toml constraints.txt | $(PY)
+	$(PY) -m pip install --quiet --constraint constraints.txt torch
+	$(PY) -m pip install --quiet --constraint constraints.txt setuptools
+	$(PY) -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	$(PY) -m pip install --quiet --constraint constraints.txt --no-deps torchvision
+	touch $@
+
+setup: $(READY)
+
+demo: $(READY)
+	$(PY) benchmarks/demo.py
+
+lint: $(READY)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+format: $(READY)
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+# One thread per worker: two workers on two cores would otherwise fight over them.
+test: lint
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -1,0 +1,143 @@
+"""Registries of passes, criteria, switches and exporters: ours and other people's alike.
+
+Built-ins and plug-ins register in one way only, by an entry point of their distribution::
+
+    [project.entry-points."graphprune.passes"]
+    my-pass = "my_package.my_module:MyPass"
+
+Entry points are read when a registry is asked, and nothing is imported before it is loaded.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, NamedTuple
+
+from graphprune.errors import UsageError
+from graphprune.io.imports import import_callable
+
+IN_PROCESS = "(this process)"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class Entry(NamedTuple):
+    """One registered name: ``target`` is ``package.module:Name``, ``distribution`` who ships it."""
+
+    name: str
+    target: str
+    distribution: str
+
+
+class Registry:
+    """Names and the objects behind them, from one entry-point group and from ``register``.
+
+    A name that two parties claim is refused by every method, so that which of them is used never
+    depends on the order of installation.
+    """
+
+    def __init__(self, group: str) -> None:
+        self.group = group
+        self._registered: dict[str, Any] = {}
+
+    def names(self) -> list[str]:
+        """All registered names, sorted.
+
+        Raises:
+            UsageError: a name is claimed twice.
+        """
+        return sorted(self._entries())
+
+    def entries(self) -> list[Entry]:
+        """All registrations, sorted by name; nothing is imported.
+
+        Raises:
+            UsageError: a name is claimed twice.
+        """
+        return [entry for _, entry in sorted(self._entries().items())]
+
+    def describe(self, name: str) -> Entry:
+        """The registration of ``name``; nothing is imported.
+
+        Raises:
+            UsageError: ``name`` is unknown, or some name is claimed twice.
+        """
+        entries = self._entries()
+        if name not in entries:
+            raise UsageError(self._unknown(name, sorted(entries)))
+        return entries[name]
+
+    def load(self, name: str) -> Any:
+        """The object registered as ``name``, or the one at the path ``package.module:Name``.
+
+        Raises:
+            UsageError: ``name`` is unknown or claimed twice, or its import fails.
+        """
+        if ":" in name:
+            return import_callable(name, self.group, UsageError)
+        entry = self.describe(name)
+        if name in self._registered:
+            return self._registered[name]
+        shipped = f"{self.group} {name!r} from {entry.distribution}"
+        return import_callable(entry.target, shipped, UsageError)
+
+    def register(self, name: str, target: Any) -> None:
+        """Register ``target`` as ``name`` for this process.
+
+        Raises:
+            UsageError: ``name`` is malformed or already taken.
+        """
+        if not _NAME.fullmatch(name):
+            raise UsageError(
+                f"{name!r} cannot be a name in {self.group}: "
+                "use letters, digits, '.', '_' and '-', and begin with a letter or digit"
+            )
+        entries = self._entries()
+        new = _in_process(name, target)
+        if name in entries:
+            raise UsageError(self._claimed_twice(entries[name], new))
+        self._registered[name] = target
+
+    def _entries(self) -> dict[str, Entry]:
+        found = [_installed(point) for point in entry_points(group=self.group)]
+        found += [_in_process(name, target) for name, target in self._registered.items()]
+        entries: dict[str, Entry] = {}
+        for entry in found:
+            if entry.name in entries:
+                raise UsageError(self._claimed_twice(entries[entry.name], entry))
+            entries[entry.name] = entry
+        return entries
+
+    def _claimed_twice(self, first: Entry, second: Entry) -> str:
+        return (
+            f"{first.name!r} is claimed twice in {self.group}: "
+            f"by {first.target} from {first.distribution} "
+            f"and by {second.target} from {second.distribution}; uninstall or rename one of them"
+        )
+
+    def _unknown(self, name: str, known: list[str]) -> str:
+        if not known:
+            return (
+                f"{name!r} is unknown: nothing at all is registered in {self.group}; "
+                "install graphprune with pip, so that its entry points are found"
+            )
+        return (
+            f"{name!r} is not registered in {self.group}; known are {', '.join(known)}, "
+            "or give a path such as package.module:Name"
+        )
+
+
+def _installed(point: EntryPoint) -> Entry:
+    distribution = f"{point.dist.name} {point.dist.version}" if point.dist else "(unknown)"
+    return Entry(point.name, point.value, distribution)
+
+
+def _in_process(name: str, target: Any) -> Entry:
+    kind = target if hasattr(target, "__qualname__") else type(target)
+    return Entry(name, f"{kind.__module__}:{kind.__qualname__}", IN_PROCESS)
+
+
+PASSES = Registry("graphprune.passes")
+CRITERIA = Registry("graphprune.criteria")
+SWITCHES = Registry("graphprune.switches")
+EXPORTERS = Registry("graphprune.exporters")
