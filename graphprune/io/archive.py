@@ -74,9 +74,7 @@ def _entries(archive: zipfile.ZipFile, data: bytes, source: str) -> dict[str, st
     return stripped
 
 
-def _unsafe_parts(
-    archive: zipfile.ZipFile, entries: dict[str, str], source: str
-) -> Iterator[str]:
+def _unsafe_parts(archive: zipfile.ZipFile, entries: dict[str, str], source: str) -> Iterator[str]:
     for record, entry in entries.items():
         base = posixpath.basename(record)
         if record.startswith(("extra/", "extra_files/")):

@@ -24,10 +24,10 @@ def model_metadata(model: object) -> dict[str, Any]:
             size = _sizes(config.get("input_size"))
             if size:
                 found.setdefault("input_size", size)
-            for name in ("mean", "std"):
-                values = config.get(name)
+            for key in ("mean", "std"):
+                values = config.get(key)
                 if isinstance(values, (list, tuple)) and values:
-                    found.setdefault(name, tuple(float(value) for value in values))
+                    found.setdefault(key, tuple(float(value) for value in values))
     config = getattr(model, "config", None)
     name = getattr(model, "main_input_name", None)
     dummy = _dummy_inputs(model)
@@ -67,7 +67,8 @@ def _is_size(value: object) -> bool:
 
 
 def _image_size(config: object) -> tuple[int, ...] | None:
-    side, channels = getattr(config, "image_size", None), getattr(config, "num_channels", None)
+    side: Any = getattr(config, "image_size", None)
+    channels: Any = getattr(config, "num_channels", None)
     sides = (side, side) if _is_size(side) else _sizes(side)
     return (channels, *sides) if sides and len(sides) == 2 and _is_size(channels) else None
 
@@ -75,7 +76,7 @@ def _image_size(config: object) -> tuple[int, ...] | None:
 def _dummy_inputs(model: object) -> dict[str, torch.Tensor]:
     try:
         value = getattr(model, "dummy_inputs", None)
-    except Exception:  # it is a property in foreign code; without it the shape must be given
+    except Exception:  # noqa: BLE001 - it is a property in foreign code; without it the shape must be given
         return {}
     if isinstance(value, Mapping) and all(isinstance(v, torch.Tensor) for v in value.values()):
         return {str(key): item for key, item in value.items()}

@@ -18,7 +18,8 @@ _SPEC = re.compile(r"(\d+(?:x\d+)*)(?::([a-z]+\d*))?(?:,(-?\d+)\.\.(-?\d+))?")
 _DTYPES = {
     name: getattr(torch, name)
     for name in (
-        "float32 float64 float16 bfloat16 int8 int16 int32 int64 uint8 bool complex64".split()
+        *("float32", "float64", "float16", "bfloat16"),
+        *("int8", "int16", "int32", "int64", "uint8", "bool", "complex64"),
     )
 }
 _ALIASES = {"float": "float32", "double": "float64", "half": "float16", "int": "int64"}
@@ -114,9 +115,7 @@ def _example(spec: str, generator: torch.Generator) -> torch.Tensor:
     return torch.randint(low, high, sizes, dtype=dtype, generator=generator)
 
 
-def _compare(
-    given: list[torch.Tensor], wanted: list[torch.Tensor], batch_dim: int | None
-) -> None:
+def _compare(given: list[torch.Tensor], wanted: list[torch.Tensor], batch_dim: int | None) -> None:
     if len(given) != len(wanted):
         raise DataError(f"the model takes {len(wanted)} input tensors, but {len(given)} are given")
     for index, (have, want) in enumerate(zip(given, wanted, strict=True)):

@@ -115,7 +115,9 @@ def _from_zip(
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as exc:
-        raise ModelError(f"{source}: damaged or cut-off file ({reason(exc)}); copy it again") from exc
+        raise ModelError(
+            f"{source}: damaged or cut-off file ({reason(exc)}); copy it again"
+        ) from exc
     if is_program_archive(names):
         if factory is not None:
             raise ModelError(f"{source}: holds a whole exported program; leave --model out")
@@ -153,7 +155,7 @@ def _load_program(data: bytes, source: str, trust_pickle: bool) -> torch.export.
 def _from_pickle(data: bytes, source: str, factory: str | None, trust_pickle: bool) -> nn.Module:
     try:
         value = load_tensors(data)
-    except Exception as refused:  # torch raises many types; what it means is found out below
+    except Exception as refused:  # noqa: BLE001 - of many types; told apart by _unpickle
         value = _unpickle(data, source, trust_pickle, refused)
     found = find_in_checkpoint(value, source)
     if isinstance(found, nn.Module):

@@ -27,7 +27,7 @@ def is_harmless(data: bytes) -> bool:
     """Return whether the restricted unpickler accepts these ``torch.save`` bytes."""
     try:
         load_tensors(data)
-    except Exception:  # refused or damaged: torch raises many types here, and none may pass
+    except Exception:  # noqa: BLE001 - torch refuses with many types, and none may pass
         return False
     return True
 
@@ -70,7 +70,9 @@ def _streams(data: bytes) -> list[bytes]:
     """Return the pickle streams of a zip-based or legacy ``torch.save`` file."""
     if zipfile.is_zipfile(io.BytesIO(data)):
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return [archive.read(item) for item in archive.infolist() if item.filename[-4:] == ".pkl"]
+            return [
+                archive.read(item) for item in archive.infolist() if item.filename[-4:] == ".pkl"
+            ]
     streams: list[bytes] = []
     rest = data
     # A legacy file is several pickles in a row: magic number, version, system, object, keys.

@@ -116,8 +116,8 @@ def check_weights_finite(model: nn.Module | torch.export.ExportedProgram, source
                 f"{source}: parameter {one_line(name)} holds {bad} of {value.numel()} values that "
                 "are NaN or infinite; use a checkpoint from before training diverged"
             )
-    for name, value in model.named_buffers():
-        if value.is_floating_point() and bool(torch.isnan(value).any()):
+    for name, buffer in model.named_buffers():
+        if buffer.is_floating_point() and bool(torch.isnan(buffer).any()):
             raise ModelError(
                 f"{source}: buffer {one_line(name)} holds NaN; use a checkpoint from before "
                 "training diverged"
