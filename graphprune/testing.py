@@ -89,7 +89,9 @@ def _run(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> An
 
 def _refuse_constant(outputs: Any) -> None:
     tensors = [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, torch.Tensor)]
-    if not any(tensor.numel() and bool((tensor != tensor.flatten()[0]).any()) for tensor in tensors):
+    if not any(
+        tensor.numel() and bool((tensor != tensor.flatten()[0]).any()) for tensor in tensors
+    ):
         raise AssertionError(
             "every output is constant, so comparing them proves nothing; use other inputs, "
             "or give weights that are zero some random values"
