@@ -1,0 +1,95 @@
+"""Cost of a model under a choice of channels: parameters and MACs, without building it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx
+from torch.utils.flop_counter import FlopCounterMode
+
+from graphprune.groups import Analysis
+from graphprune.values import concrete, get_tensor, is_tensor, shape_of
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """Parameters and MACs as functions of the classes kept.
+
+    MACs are half the floating-point operations that ``torch.utils.flop_counter`` counts at the
+    captured batch; for fractions of the dense model the batch cancels out.
+    """
+
+    analysis: Analysis
+    node_macs: dict[fx.Node, float]
+    node_joints: dict[fx.Node, Any]
+
+    def macs(self, classes: np.ndarray) -> float:
+        """MACs with the classes marked True (bool by class), at the captured batch."""
+        keep = self.analysis.keep(classes)
+        return sum(
+            macs * keep.fraction(self.node_joints[node]) for node, macs in self.node_macs.items()
+        )
+
+    def params(self, classes: np.ndarray) -> float:
+        """Trainable values kept; tied parameters count once."""
+        keep = self.analysis.keep(classes)
+        total = 0.0
+        for name in _own_parameters(self.analysis.module):
+            labels, shape = self.analysis.leaves[name]
+            total += float(torch.Size(shape).numel()) * keep.fraction(labels)
+        return total
+
+    def of(self, kind: str) -> Callable[[np.ndarray], float]:
+        """The measure of a target kind, ``params`` or ``macs``."""
+        return self.macs if kind == "macs" else self.params
+
+
+def _own_parameters(module: fx.GraphModule) -> list[str]:
+    """Names of the parameters that the graph reads, each tensor once."""
+    seen: dict[int, str] = {}
+    for node in module.graph.find_nodes(op="get_attr"):
+        if isinstance(node.meta.get("val"), torch.Tensor):
+            tensor = get_tensor(module, str(node.target))
+            if isinstance(tensor, torch.nn.Parameter):
+                seen.setdefault(id(tensor), str(node.target))
+    return list(seen.values())
+
+
+def cost_model(analysis: Analysis) -> CostModel:
+    """Count the dense MACs of every node, on fake tensors."""
+    macs = {}
+    for node in analysis.module.graph.nodes:
+        if node.op == "call_function" and _contracts(node):
+            flops = _flops(node)
+            if flops:
+                macs[node] = flops / 2
+    joints = {node: analysis.context.joints.get(node, analysis.context.of(node)) for node in macs}
+    return CostModel(analysis, macs, joints)
+
+
+def _contracts(node: fx.Node) -> bool:
+    """Whether it is worth asking the counter: two tensors go in and a tensor comes out."""
+    tensors = [n for n in node.all_input_nodes if isinstance(n.meta.get("val"), torch.Tensor)]
+    pointwise = isinstance(node.target, torch._ops.OpOverload) and (
+        torch.Tag.pointwise in node.target.tags
+    )
+    return len(tensors) >= 2 and not pointwise and isinstance(node.meta.get("val"), torch.Tensor)
+
+
+def _flops(node: fx.Node) -> float:
+    def empty(argument: fx.Node) -> Any:
+        if is_tensor(argument):
+            value = argument.meta["val"]
+            return torch.empty(shape_of(argument), dtype=value.dtype, device="meta")
+        return concrete(argument)
+
+    args = concrete(fx.node.map_arg(node.args, empty))
+    kwargs = fx.node.map_arg(dict(node.kwargs), empty)
+    assert callable(node.target)
+    with FlopCounterMode(display=False) as counter:
+        node.target(*args, **kwargs)
+    return float(counter.get_total_flops())

@@ -1,0 +1,1 @@
+"""Criteria: importance of channels without any training."""

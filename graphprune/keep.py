@@ -1,0 +1,162 @@
+"""Keeping: from "these channels stay" to element masks, kept shapes and sliced tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from graphprune.errors import PassError
+from graphprune.labels.slots import Labels, Shape, Slot, varying
+
+
+class NotRectangularError(PassError):
+    """What is kept of a tensor is no rectangle, so it cannot be stored densely."""
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Which atoms stay.
+
+    Attributes:
+        atoms: bool tensor of one more entry than there are atoms; the last stands for "no atom"
+            (index -1) and is True.
+    """
+
+    atoms: torch.Tensor
+
+    def mask(self, labels: Labels, shape: Shape) -> torch.Tensor:
+        """Bool mask of kept elements, broadcastable to ``shape`` (size 1 where constant)."""
+        result = torch.ones((1,) * len(shape), dtype=torch.bool)
+        for slot in labels:
+            result = result & self.atoms[slot]
+        return result
+
+    def shape(self, labels: Labels, shape: Shape) -> Shape:
+        """Shape of the kept part.
+
+        Raises:
+            NotRectangularError: the kept elements form no rectangle.
+        """
+        sizes = list(shape)
+        for mask in self._clusters(labels):
+            for dim, index in _rectangle(mask):
+                sizes[dim] = index.shape[dim] if index.ndim > 1 else index.numel()
+        return tuple(sizes)
+
+    def take(self, tensor: torch.Tensor, labels: Labels) -> torch.Tensor:
+        """The kept part of ``tensor`` (labels of its shape), in the original order."""
+        for mask in self._clusters(labels):
+            for dim, index in _rectangle(mask):
+                if index.ndim == 1:
+                    tensor = tensor.index_select(dim, index.to(tensor.device))
+                else:
+                    size = [n if d == dim else m for d, (n, m) in enumerate(
+                        zip(index.shape, tensor.shape, strict=True))]
+                    tensor = tensor.gather(dim, index.to(tensor.device).expand(size))
+        return tensor
+
+    def indices(self, labels: Labels) -> dict[int, list[int] | list[list[int]]]:
+        """Kept positions by dimension; a list per row where rows keep different ones.
+
+        Only dimensions that lose something are named. Positions are those before any slicing; in
+        a list per row, row r is the r-th kept index of the first dimension.
+        """
+        result: dict[int, list[int] | list[list[int]]] = {}
+        for mask in self._clusters(labels):
+            for dim, index in _rectangle(mask):
+                if index.ndim == 1:
+                    if index.numel() < mask.shape[dim]:
+                        result[dim] = index.tolist()
+                elif index.shape[dim] < mask.shape[dim]:
+                    rows = index.movedim(dim, -1).reshape(-1, index.shape[dim])
+                    result[dim] = rows.tolist()
+        rows_kept = result.get(0)
+        for dim, positions in result.items():
+            if dim and rows_kept and positions and isinstance(positions[0], list):
+                full = {i: row for i, row in enumerate(positions)}
+                result[dim] = [full[i] for i in rows_kept if i in full]  # type: ignore[index]
+        return dict(sorted(result.items()))
+
+    def count_before(self, labels: Labels, shape: Shape, dim: int) -> Callable[[int], int]:
+        """Function from a position along ``dim`` to the number of kept positions before it.
+
+        Raises:
+            NotRectangularError: the number differs between rows.
+        """
+        relevant = [slot for slot in labels if slot.shape[dim] > 1]
+        mask = torch.ones((1,) * len(shape), dtype=torch.bool)
+        for slot in relevant:
+            mask = mask & self.atoms[slot]
+        mask = mask.expand([shape[d] if d == dim else n for d, n in enumerate(mask.shape)])
+        lines = mask.movedim(dim, -1).reshape(-1, shape[dim])
+        lines = lines[lines.any(dim=1)]
+        sums = torch.cat([lines.new_zeros(lines.shape[0], 1), lines], 1).to(torch.int64).cumsum(1)
+
+        def before(position: int) -> int:
+            column = sums[:, position]
+            if bool((column != column[0]).any()):
+                raise NotRectangularError(f"rows keep different numbers before {position}")
+            return int(column[0])
+
+        return before
+
+    def fraction(self, labels: Labels) -> float:
+        """Share of elements kept."""
+        share = 1.0
+        for mask in self._clusters(labels):
+            share *= float(mask.to(torch.float64).mean())
+        return share
+
+    def _clusters(self, labels: Labels) -> list[torch.Tensor]:
+        """Masks over disjoint sets of dimensions whose outer product is the whole mask."""
+        clusters: list[tuple[set[int], torch.Tensor]] = []
+        for slot in labels:
+            dims, mask = set(varying(slot)), self.atoms[slot]
+            apart = []
+            for others, other in clusters:
+                if others & dims:
+                    dims, mask = dims | others, mask & other
+                else:
+                    apart.append((others, other))
+            clusters = [*apart, (dims, mask)]
+        return [mask for _, mask in clusters]
+
+
+def _rectangle(mask: torch.Tensor) -> list[tuple[int, torch.Tensor]]:
+    """Steps that cut the kept elements out: (dimension, 1-D positions or gather index).
+
+    Dimensions are tried from last to first; one can be cut as soon as every non-empty row keeps
+    as many positions along it.
+    """
+    dims = list(varying(mask))
+    if not dims:
+        return []
+    if len(dims) == 1:
+        return [(dims[0], mask.reshape(-1).nonzero().reshape(-1))]
+    for dim in reversed(dims):
+        counts = mask.sum(dim, keepdim=True)
+        filled = counts[counts > 0]
+        if filled.numel() == 0:
+            raise NotRectangularError("nothing of a tensor is kept")
+        if bool((filled == filled[0]).all()):
+            rest = mask.any(dim, keepdim=True)
+            line = mask.any(_others(mask, dim), keepdim=True)
+            if bool((mask == (rest & line)).all()):  # the same positions in every row
+                return [(dim, line.reshape(-1).nonzero().reshape(-1)), *_rectangle(rest)]
+            order = torch.argsort(~mask, dim=dim, stable=True)
+            return [(dim, order.narrow(dim, 0, int(filled[0]))), *_rectangle(rest)]
+    raise NotRectangularError("rows of a grid keep different numbers of channels")
+
+
+def _others(mask: torch.Tensor, dim: int) -> tuple[int, ...]:
+    return tuple(d for d in range(mask.ndim) if d != dim)
+
+
+def keep_all(atoms: int) -> Keep:
+    """A Keep that removes nothing."""
+    return Keep(torch.ones(atoms + 1, dtype=torch.bool))
+
+
+__all__ = ["Keep", "NotRectangularError", "Slot", "keep_all"]

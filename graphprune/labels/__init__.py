@@ -1,0 +1,1 @@
+"""Labels: which removable channel each element of each tensor belongs to."""

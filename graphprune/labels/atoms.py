@@ -1,0 +1,109 @@
+"""Atoms: allocation, equalities, pins and grids, collected while labels flow, solved once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from graphprune.labels.slots import NONE, Slot, varying
+
+
+@dataclass(frozen=True)
+class PinRecord:
+    """Atoms that must stay, and why.
+
+    Attributes:
+        atoms: int64 tensor, 1-D.
+        reason: one line for the user.
+        node: name of the graph node where the reason arose.
+        source: line of the user's model, "" if unknown.
+    """
+
+    atoms: torch.Tensor
+    reason: str
+    node: str
+    source: str
+
+
+class AtomStore:
+    """Collects constraints between atoms. Nothing is solved until :meth:`roots` is called."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.pins: list[PinRecord] = []
+        self.grids: dict[tuple[tuple[int, ...], bytes], Slot] = {}
+        self.fixed_rows: list[Slot] = []
+        self.owners: list[tuple[int, str, int]] = []
+        self._edges: list[torch.Tensor] = []
+        self._edge_nodes: list[str] = []
+
+    def allocate(self, number: int, owner: str = "", dim: int = 0) -> torch.Tensor:
+        """``number`` new atoms, int64, 1-D, for dimension ``dim`` of a named parameter."""
+        self.owners.append((self.count, owner, dim))
+        atoms = torch.arange(self.count, self.count + number, dtype=torch.int64)
+        self.count += number
+        return atoms
+
+    def unite(self, left: Slot, right: Slot, node: str = "") -> torch.Tensor:
+        """Make two broadcastable slots equal, element by element, because of graph node ``node``.
+
+        Returns the atoms (1-D, possibly empty) that met an unlabelled element; the caller pins
+        them with its reason.
+        """
+        if left is right or (left.shape == right.shape and torch.equal(left, right)):
+            return left.new_empty(0)
+        left, right = torch.broadcast_tensors(left, right)
+        left, right = left.reshape(-1), right.reshape(-1)
+        both = (left != NONE) & (right != NONE)
+        pairs = torch.stack([left[both], right[both]])
+        pairs = pairs[:, pairs[0] != pairs[1]]
+        if pairs.shape[1]:
+            self._edges.append(pairs)
+            self._edge_nodes.append(node)
+        lonely = torch.cat([left[(right == NONE) & (left != NONE)], right[(left == NONE)]])
+        return lonely[lonely != NONE]
+
+    def pin(self, record: PinRecord) -> None:
+        """Note that these atoms must stay."""
+        atoms = record.atoms[record.atoms != NONE].reshape(-1)
+        if atoms.numel():
+            self.pins.append(PinRecord(atoms, record.reason, record.node, record.source))
+
+    def add_grid(self, slot: Slot) -> None:
+        """Note that a tensor labelled by ``slot`` must stay rectangular."""
+        if len(varying(slot)) > 1:
+            key = (tuple(slot.shape), slot.contiguous().numpy().tobytes())
+            self.grids.setdefault(key, slot)
+
+    def fix_rows(self, slot: Slot) -> None:
+        """Note that no row of this grid may disappear whole."""
+        self.add_grid(slot)
+        self.fixed_rows.append(slot)
+
+    def couplings(self) -> set[tuple[tuple[str, int], tuple[str, int], str]]:
+        """Pairs of (parameter, dim) that some graph node coupled, with that node's name."""
+        starts = np.array([start for start, _, _ in self.owners], dtype=np.int64)
+        found = set()
+        for pairs, node in zip(self._edges, self._edge_nodes, strict=True):
+            ends = np.searchsorted(starts, pairs.numpy(), side="right") - 1
+            for left, right in np.unique(ends, axis=1).T:
+                a, b = self.owners[left][1:], self.owners[right][1:]
+                if a[0] and b[0] and a != b:
+                    found.add((min(a, b), max(a, b), node))
+        return found
+
+    def roots(self) -> np.ndarray:
+        """Class of every atom after all equalities: int64, shape (count,), a smallest member."""
+        if not self._edges:
+            return np.arange(self.count)
+        edges = torch.cat(self._edges, dim=1).numpy()
+        data = np.ones(edges.shape[1], dtype=np.int8)
+        matrix = coo_matrix((data, (edges[0], edges[1])), shape=(self.count, self.count))
+        _, component = connected_components(matrix, directed=False)
+        first = np.full(component.max() + 1, self.count, dtype=np.int64)
+        np.minimum.at(first, component, np.arange(self.count))
+        return first[component]

@@ -1,0 +1,86 @@
+"""The masked reference: the whole graph, with removed channels held at zero.
+
+It is the oracle of every shrink. Removed elements are set to zero after each operation, so that
+contractions over them add nothing; operations whose value depends on how many elements there are
+(means, norms) are computed over the kept ones alone, by their rule's ``masked``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import fx
+from torch.utils import _pytree as pytree
+
+from graphprune.groups import Analysis
+from graphprune.keep import Keep
+from graphprune.rules.movement import is_view
+from graphprune.rules.table import find_rule
+from graphprune.values import is_tensor, shape_of
+
+
+class MaskedValues:
+    """Masks of the nodes of one graph under one Keep."""
+
+    def __init__(self, analysis: Analysis, keep: Keep) -> None:
+        self._context = analysis.context
+        self._keep = keep
+        self._masks: dict[fx.Node, torch.Tensor] = {}
+
+    def keep(self, node: Any) -> torch.Tensor:
+        """Bool mask of kept elements of a node's value; broadcasts against it."""
+        if node not in self._masks:
+            self._masks[node] = self._keep.mask(self._context.of(node), shape_of(node))
+        return self._masks[node]
+
+    def removes(self, node: fx.Node) -> bool:
+        """Whether any element of the node's value is removed."""
+        return not bool(self.keep(node).all())
+
+
+class MaskedReference(fx.Interpreter):
+    """Runs a captured graph as if the removed channels were not there.
+
+    Args:
+        analysis: of the graph to run.
+        keep: which channels stay.
+    """
+
+    def __init__(self, analysis: Analysis, keep: Keep) -> None:
+        super().__init__(analysis.module)
+        self.values = MaskedValues(analysis, keep)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Outputs of the model's own structure, for inputs as the model takes them."""
+        with torch.no_grad():
+            leaves = pytree.tree_leaves((args, kwargs))
+            flat = self.run(*leaves, enable_io_processing=False)
+        codegen = self.module.graph._codegen  # type: ignore[union-attr]
+        return codegen.process_outputs(flat) if hasattr(codegen, "process_outputs") else flat
+
+    def run_node(self, node: fx.Node) -> Any:
+        """Run one node, then hold what is removed of its value at zero."""
+        rule = find_rule(node.target) if node.op == "call_function" else None
+        if rule is not None and rule.masked is not None:
+            args, kwargs = self.fetch_args_kwargs_from_env(node)
+            result = rule.masked(self.values, node, args, kwargs)
+        else:
+            result = super().run_node(node)
+        if node.op not in ("call_function", "get_attr") or not is_tensor(node):
+            return result
+        if not self.values.removes(node):
+            return result
+        gone = ~self.values.keep(node).to(result.device)
+        if node.op == "call_function" and _writes_in_place(node.target):
+            return result.masked_fill_(gone, 0)
+        if is_view(node.target):
+            return result  # of what is masked already; a copy would cut later in-place writes off
+        return result.masked_fill(gone, 0)
+
+
+def _writes_in_place(target: Any) -> bool:
+    if not isinstance(target, torch._ops.OpOverload) or not target._schema.returns:
+        return False
+    alias = target._schema.returns[0].alias_info
+    return alias is not None and bool(alias.is_write)

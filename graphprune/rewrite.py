@@ -1,0 +1,149 @@
+"""Rewriting a graph for what is kept: sizes baked into calls, and the proof that views still fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import fx
+
+from graphprune.errors import PassError
+from graphprune.keep import Keep
+from graphprune.labels.slots import Labels, Shape, varying
+from graphprune.rules.context import Context
+from graphprune.rules.table import find_rule
+from graphprune.values import concrete, is_tensor, shape_of
+
+
+class Rewriter:
+    """What rewrite rules may ask: sizes before and after, positions kept.
+
+    Args:
+        context: labels of the original graph.
+        keep: which channels stay.
+        originals: original node by name; the rewritten graph has the same names.
+    """
+
+    def __init__(self, context: Context, keep: Keep, originals: dict[str, fx.Node]) -> None:
+        self.context = context
+        self.keep = keep
+        self.originals = originals
+
+    def labels(self, node: fx.Node) -> Labels:
+        """Labels of a node of the rewritten graph."""
+        return self.context.of(self.originals[node.name])
+
+    def shapes(self, node: fx.Node) -> tuple[Shape, Shape]:
+        """Shape of a node's value before and after."""
+        old = shape_of(self.originals[node.name])
+        return old, self.keep.shape(self.labels(node), old)
+
+    def shrinks(self, node: fx.Node) -> bool:
+        """Whether the node's value loses anything."""
+        old, new = self.shapes(node) if is_tensor(node) else ((), ())
+        return old != new
+
+    def count_before(self, node: fx.Node, dim: int) -> Callable[[int], int]:
+        """See :meth:`graphprune.keep.Keep.count_before`."""
+        return self.keep.count_before(self.labels(node), shape_of(self.originals[node.name]), dim)
+
+    def set_argument(self, node: fx.Node, position: int, value: Any) -> None:
+        """Replace one argument, wherever it stands: positional or by its schema name."""
+        if position < len(node.args):
+            node.update_arg(position, value)
+            return
+        assert isinstance(node.target, torch._ops.OpOverload)
+        node.update_kwarg(node.target._schema.arguments[position].name, value)
+
+
+def rewrite_graph(graph: fx.Graph, rewriter: Rewriter) -> list[fx.Node]:
+    """Apply every rule's rewrite to a copy of the analysed graph; returns the nodes changed."""
+    changed = []
+    for node in graph.nodes:
+        rule = find_rule(node.target) if node.op == "call_function" else None
+        if rule is not None and rule.rewrite is not None:
+            before = (node.target, node.args, node.kwargs)
+            rule.rewrite(rewriter, node)
+            if before != (node.target, node.args, node.kwargs):
+                changed.append(node)
+    return changed
+
+
+def misplaced(graph: fx.Graph, rewriter: Rewriter) -> fx.Node | None:
+    """The first data movement that would put kept channels in another order, if any.
+
+    Every view, permute, split … of a tensor labelled along several dimensions is run once more, on
+    the labels of what is kept, and must yield the labels of what is kept of its result.
+    """
+    for node in graph.nodes:
+        if node.op != "call_function":
+            continue
+        original = rewriter.originals[node.name]
+        rule = find_rule(original.target)
+        source = node.args[0] if node.args else None
+        if rule is None or not rule.moves or not isinstance(source, fx.Node):
+            continue
+        given = rewriter.originals[source.name]
+        wide = any(len(varying(s)) > 1 for s in _all_labels(rewriter.context, original))
+        wide = wide or any(len(varying(s)) > 1 for s in rewriter.context.of(given))
+        if wide and not _agrees(rewriter, node, original, source, given):
+            return original
+    return None
+
+
+def _all_labels(context: Context, node: fx.Node) -> Labels:
+    found = context.labels.get(node, ())
+    return tuple(s for labels in found for s in labels) if isinstance(found, list) else found
+
+
+def _agrees(
+    rewriter: Rewriter, node: fx.Node, original: fx.Node, source: fx.Node, given: fx.Node
+) -> bool:
+    shape = shape_of(given)
+    # Positions tell every element from every other, which labels do not.
+    marks = torch.arange(torch.Size(shape).numel()).reshape(shape)
+    expected = _run(original, given, marks)
+    actual = _run(node, source, rewriter.keep.take(marks, rewriter.context.of(given)))
+    found = rewriter.context.labels.get(original, ())
+    labels = found if isinstance(found, list) else [found]
+    return all(
+        torch.equal(rewriter.keep.take(whole, one), part)
+        for whole, part, one in zip(expected, actual, labels, strict=True)
+    )
+
+
+def _run(node: fx.Node, source: fx.Node, value: torch.Tensor) -> list[torch.Tensor]:
+    def stand_in(argument: fx.Node) -> Any:
+        if argument is source:
+            return value
+        return value.new_zeros(()).expand(shape_of(argument)) if is_tensor(argument) else (
+            concrete(argument)
+        )
+
+    args = concrete(fx.node.map_arg(node.args, stand_in))
+    assert callable(node.target)
+    result = node.target(*args, **fx.node.map_arg(dict(node.kwargs), stand_in))
+    return list(result) if isinstance(result, list | tuple) else [result]
+
+
+def retrace_shapes(module: fx.GraphModule) -> None:
+    """Recompute every node's fake value after a rewrite.
+
+    Raises:
+        PassError: the rewritten graph does not fit together.
+    """
+    from torch.fx.passes.fake_tensor_prop import FakeTensorProp
+
+    inputs = [node.meta["val"] for node in module.graph.find_nodes(op="placeholder")]
+    modes = [v.fake_mode for v in inputs if isinstance(v, torch._subclasses.FakeTensor)]
+    mode = modes[0] if modes else torch._subclasses.FakeTensorMode(allow_non_fake_inputs=True)
+    try:
+        with torch.no_grad():
+            FakeTensorProp(module, mode).propagate_dont_convert_inputs(*inputs)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise PassError(f"the rewritten graph does not fit together: {reason}") from error
+
+
+__all__ = ["Rewriter", "misplaced", "retrace_shapes", "rewrite_graph"]

@@ -1,0 +1,245 @@
+"""The five primitives that rules are composed of: move, join, reduce, fresh, lock (and pin)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import fx
+
+from graphprune.labels.atoms import AtomStore, PinRecord
+from graphprune.labels.slots import Labels, Shape, Slot, along, clean, compact, varying
+from graphprune.rules.rule import NodeLabels
+from graphprune.values import concrete, is_tensor, shape_of, source_line, static_dims
+
+
+def _stand_in(node: fx.Node, *, source: fx.Node, labels: torch.Tensor) -> Any:
+    """What takes a node's place when an operation is run on labels."""
+    if node is source:
+        return labels
+    if is_tensor(node):
+        return torch.zeros((), dtype=torch.int64).expand(shape_of(node))
+    return concrete(node)
+
+
+@dataclass
+class _Joined:
+    """A slot of a joint index space, and the operands whose elements carry it."""
+
+    slot: Slot
+    carriers: set[int]
+
+
+@dataclass
+class Context:
+    """Labels met so far, and the primitives that extend them.
+
+    Attributes:
+        store: atoms with their equalities, pins and grids.
+        labels: by node.
+        joints: by contraction node, slots over its whole index space (for counting MACs).
+        producers: (node, slot) of the channels that a contraction or lookup brings forth.
+        node: the graph node whose rule is running.
+    """
+
+    store: AtomStore = field(default_factory=AtomStore)
+    labels: dict[fx.Node, NodeLabels] = field(default_factory=dict)
+    joints: dict[fx.Node, Labels] = field(default_factory=dict)
+    producers: list[tuple[fx.Node, Slot]] = field(default_factory=list)
+    node: fx.Node | None = None
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def of(self, argument: Any) -> Labels:
+        """Labels of a tensor argument; none for numbers and missing arguments."""
+        if not isinstance(argument, fx.Node):
+            return ()
+        found = self.labels.get(argument, ())
+        return found if isinstance(found, tuple) else ()
+
+    # -- pin and lock --------------------------------------------------------------------------
+
+    def pin(self, labels: Iterable[Slot], reason: str) -> None:
+        """The channels of these slots must stay."""
+        for slot in labels:
+            self._pin_atoms(slot.reshape(-1), reason)
+
+    def _pin_atoms(self, atoms: torch.Tensor, reason: str) -> None:
+        if atoms.numel():
+            name = self.node.name if self.node is not None else ""
+            source = source_line(self.node) if self.node is not None else ""
+            self.store.pin(PinRecord(atoms, reason, name, source))
+
+    def unite(self, left: Slot, right: Slot, reason: str) -> None:
+        """Channels that meet go together; a channel that meets an unlabelled element stays."""
+        name = self.node.name if self.node is not None else ""
+        self._pin_atoms(self.store.unite(left, right, name), reason)
+
+    def lock(self, labels: Labels, dims: Iterable[int], reason: str) -> Labels:
+        """Forbid shortening along ``dims``; returns the labels made constant along them."""
+        locked = set(dims)
+        result = []
+        for slot in labels:
+            hit = [dim for dim in varying(slot) if dim in locked]
+            if not hit:
+                result.append(slot)
+            elif len(hit) == len(varying(slot)):
+                self.pin([slot], reason)
+            else:
+                first = slot
+                for dim in hit:
+                    first = first.narrow(dim, 0, 1)
+                self.unite(slot, first, reason)
+                result.append(first)
+        return clean(result)
+
+    # -- join ----------------------------------------------------------------------------------
+
+    def join(self, operands: Sequence[tuple[Labels, Shape]], reason: str) -> Labels:
+        """Broadcast operands of equal rank against each other and make their labels agree.
+
+        Args:
+            operands: (labels, shape) of each; shapes broadcast against each other.
+            reason: why, should something have to be pinned.
+        """
+        joined: list[_Joined] = []
+        for index, (labels, _) in enumerate(operands):
+            fresh = len(joined)
+            for slot in labels:
+                self._merge(joined, fresh, slot, index, reason)
+        result = []
+        for entry in joined:
+            keep: Labels = (entry.slot,)
+            for index, (_, shape) in enumerate(operands):
+                if index not in entry.carriers:
+                    keep = self._meet_unlabelled(keep, shape, reason)
+            result.extend(keep)
+        return clean(result)
+
+    def _merge(
+        self, joined: list[_Joined], fresh: int, slot: Slot, index: int, reason: str
+    ) -> None:
+        """Enter a slot of operand ``index``, uniting it with those of earlier operands it meets.
+
+        Entries from ``fresh`` on are this operand's own: slots of one value are never united.
+        """
+        dims = set(varying(slot))
+        for entry in joined[:fresh]:
+            others = set(varying(entry.slot))
+            common = dims & others
+            if not common or index in entry.carriers:
+                continue
+            if dims == others:
+                self.unite(slot, entry.slot, reason)
+                entry.carriers.add(index)
+                return
+            if dims < others or others < dims:
+                inner, outer = (slot, entry.slot) if dims < others else (entry.slot, slot)
+                if max(varying(outer)) in varying(inner):
+                    self.unite(inner, outer, reason)  # the same columns in every row
+                    entry.slot = inner
+                else:
+                    self.pin([inner], f"{reason}: whole rows of a grid stay")
+                    self.store.fix_rows(outer)
+                    entry.slot = outer
+                entry.carriers.add(index)
+                return
+            if max(common) < min((dims | others) - common):
+                self.store.fix_rows(slot)
+                self.store.fix_rows(entry.slot)
+                continue
+            self.pin([slot, entry.slot], f"{reason}: two grids cross")
+            return
+        joined.append(_Joined(slot, {index}))
+
+    def _meet_unlabelled(self, labels: Labels, shape: Shape, reason: str) -> Labels:
+        """A labelled dimension meets a full-size one without that label: it cannot shrink."""
+        for slot in labels:
+            dims = varying(slot)
+            bare = [dim for dim in dims if shape[dim] > 1]
+            if bare and len(dims) > 1 and dims[-1] not in bare:
+                self.store.fix_rows(slot)  # only rows are met, and rows stay anyway
+                bare = []
+            labels = self.lock(labels, bare, f"{reason}: meets a tensor of fixed size")
+        return labels
+
+    def pointwise(self, arguments: Sequence[Any], reason: str) -> Labels:
+        """Join of tensor arguments under broadcasting, as in any element-wise operation."""
+        nodes = [a for a in arguments if isinstance(a, fx.Node) and is_tensor(a)]
+        rank = max((len(shape_of(n)) for n in nodes), default=0)
+        operands = []
+        for n in nodes:
+            shape = shape_of(n)
+            extra = (1,) * (rank - len(shape))
+            labels = tuple(s.reshape(extra + tuple(s.shape)) for s in self.of(n))
+            operands.append((labels, extra + shape))
+        return self.join(operands, reason)
+
+    # -- reduce --------------------------------------------------------------------------------
+
+    def reduce(self, labels: Labels, dims: Iterable[int], *, keepdim: bool = False) -> Labels:
+        """Sum over ``dims``: what varies along them alone just loses terms."""
+        gone = {dim for dim in dims}
+        result = []
+        for slot in labels:
+            vary = varying(slot)
+            hit = [dim for dim in vary if dim in gone]
+            rest = [dim for dim in vary if dim not in gone]
+            if hit and not rest:
+                continue
+            if hit and max(rest) < min(hit):
+                self.store.fix_rows(slot)
+                continue
+            if hit:
+                first = slot
+                for dim in hit:
+                    first = first.narrow(dim, 0, 1)
+                self.unite(slot, first, "summed over rows of a grid")
+                slot = first
+            result.append(slot)
+        if not keepdim:
+            keep = lambda s: [n for d, n in enumerate(s.shape) if d not in gone]  # noqa: E731
+            result = [slot.reshape(keep(slot)) for slot in result]
+        return clean(result)
+
+    # -- fresh ---------------------------------------------------------------------------------
+
+    def fresh(self, node: fx.Node) -> Labels:
+        """New atoms on every fixed dimension of a tensor that the graph itself creates."""
+        return self.leaf(shape_of(node), removable=static_dims(node))
+
+    def leaf(
+        self, shape: Shape, owner: str = "", removable: Sequence[bool] | None = None
+    ) -> Labels:
+        """One new atom per index of each dimension of size above 1."""
+        slots = []
+        for dim, size in enumerate(shape):
+            if size > 1 and (removable is None or removable[dim]):
+                slots.append(along(self.store.allocate(size, owner, dim), dim, len(shape)))
+        return tuple(slots)
+
+    # -- move ----------------------------------------------------------------------------------
+
+    def move(self, node: fx.Node, source: fx.Node, *, target: Any = None) -> NodeLabels:
+        """Run the node's own operation on the labels of ``source`` (its other inputs concrete)."""
+        shape = shape_of(source)
+        call = node.target if target is None else target
+        results: list[list[Slot]] | None = None
+        for slot in self.of(source):
+            full = slot.expand(shape)
+            stand_in = functools.partial(_stand_in, source=source, labels=full)
+            args = concrete(fx.node.map_arg(node.args, stand_in))
+            moved = call(*args, **fx.node.map_arg(dict(node.kwargs), stand_in))
+            several = isinstance(moved, list | tuple)
+            outputs = list(moved) if several else [moved]
+            if results is None:
+                results = [[] for _ in outputs]
+            for collected, output in zip(results, outputs, strict=True):
+                collected.append(compact(output))
+        value = node.meta["val"]
+        if isinstance(value, list | tuple):
+            return [clean(r) for r in results] if results else [() for _ in value]
+        return clean(results[0]) if results else ()

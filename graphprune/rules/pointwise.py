@@ -1,0 +1,81 @@
+"""Element-wise operations: inputs broadcast, their labels meet and become equal."""
+
+from __future__ import annotations
+
+import torch
+from torch import fx
+
+from graphprune.labels.slots import Labels
+from graphprune.rules.context import Context
+from graphprune.rules.rule import Rule, overloads, register
+from graphprune.values import shape_of
+
+# Element-wise, but without torch's pointwise tag.
+_UNTAGGED = (
+    "dropout",
+    "feature_dropout",
+    "alpha_dropout",
+    "_to_copy",
+    "lift_fresh_copy",
+    "lift_fresh",
+    "type_as",
+    "fill",
+    "masked_fill",
+    "hardswish",
+    "multiply",
+    "zeros_like",
+    "ones_like",
+    "full_like",
+    "empty_like",
+    "rand_like",
+    "randn_like",
+    "bernoulli",
+    "copy",
+    "rrelu",
+    # Schema-wise views, but of the same elements, and some change the dtype.
+    "to",
+    "contiguous",
+    "detach",
+    "alias",
+)
+
+
+def label_pointwise(context: Context, node: fx.Node) -> Labels:
+    """Join of every tensor argument."""
+    return context.pointwise(node.all_input_nodes, f"element-wise {node.name}")
+
+
+POINTWISE = Rule(label_pointwise)
+
+
+def is_pointwise(target: object) -> bool:
+    """Whether torch itself tags this overload, or the one it is the in-place form of, pointwise."""
+    if not isinstance(target, torch._ops.OpOverload):
+        return False
+    if torch.Tag.pointwise in target.tags:
+        return True
+    name = target._overloadpacket.__name__
+    if not name.endswith("_"):
+        return False
+    packet = getattr(torch.ops.aten, name.rstrip("_"), None)
+    overload = getattr(packet, target._overloadname, None) if packet is not None else None
+    return overload is not None and torch.Tag.pointwise in overload.tags
+
+
+def label_prelu(context: Context, node: fx.Node) -> Labels:
+    """prelu(x, weight): a weight of several values lies along dimension 1."""
+    x, weight = node.all_input_nodes[:2]
+    rank = x.meta["val"].ndim
+    slope = context.of(weight)
+    size = int(weight.meta["val"].numel())
+    if size == 1:
+        return context.of(x)
+    shape = shape_of(x)
+    laid = tuple(slot.reshape(1, -1, *(1,) * (rank - 2)) for slot in slope)
+    return context.join(
+        [(context.of(x), shape), (laid, (1, size, *(1,) * (rank - 2)))], f"prelu {node.name}"
+    )
+
+
+register(POINTWISE, *overloads(*_UNTAGGED, *(f"{name}_" for name in _UNTAGGED)))
+register(Rule(label_prelu), *overloads("prelu"))

@@ -1,0 +1,137 @@
+"""Removal units: the smallest sets of channels that may go without breaking a rectangle.
+
+A tensor labelled along two dimensions (conv groups x channels, heads x head size) must stay a
+rectangle: each row has to lose as many channels as every other, though not the same ones.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Block:
+    """Channels that are removed in step: the k-th unit takes one channel out of every cell.
+
+    Attributes:
+        cells: classes of each cell; one cell of one class each for free channels.
+    """
+
+    cells: tuple[tuple[int, ...], ...]
+
+    @property
+    def units(self) -> int:
+        """How many removal units there are."""
+        return min(len(cell) for cell in self.cells)
+
+    def ordered(self, score: np.ndarray) -> list[tuple[int, ...]]:
+        """Units from the least to the most important; ``score`` is indexed by class."""
+        ranked = [sorted(cell, key=lambda c: (score[c], c)) for cell in self.cells]
+        return [tuple(cell[k] for cell in ranked) for k in range(self.units)]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A matrix of classes, shape (rows, columns), whose rows must lose equally many."""
+
+    matrix: np.ndarray
+
+
+def true_grids(matrices: Iterable[np.ndarray]) -> tuple[list[Grid], set[int]]:
+    """Sort out which matrices really constrain.
+
+    Returns:
+        (grids, pinned): pinned are classes of matrices that mix whole-row channels with others.
+    """
+    grids: dict[bytes, Grid] = {}
+    pinned: set[int] = set()
+    for matrix in matrices:
+        rows = np.unique(matrix, axis=0)
+        if rows.shape[0] == 1 or rows.shape[1] == 1:
+            continue  # every row is alike: removing a column is even by itself
+        constant = (rows == rows[:, :1]).all(axis=1)
+        if constant.all():
+            continue  # channels are whole rows
+        if constant.any():
+            pinned.update(int(c) for c in np.unique(rows) if c >= 0)
+            continue
+        grids.setdefault(rows.tobytes(), Grid(rows))
+    return list(grids.values()), pinned
+
+
+def solve_blocks(
+    grids: Sequence[Grid], pinned: np.ndarray
+) -> tuple[list[Block], set[int], dict[int, int]]:
+    """Balanced blocks for all grids.
+
+    Args:
+        grids: from :func:`true_grids`.
+        pinned: bool by class.
+
+    Returns:
+        (blocks, unsolved, block_of): classes of grids that cannot be shortened evenly, and each
+        block's index by class.
+    """
+    where: dict[int, Counter[tuple[int, int]]] = defaultdict(Counter)
+    for number, grid in enumerate(grids):
+        for row, classes in enumerate(grid.matrix):
+            for one in classes:
+                where[int(one)][(number, row)] += 1
+    where.pop(-1, None)
+    cells: dict[frozenset[tuple[tuple[int, int], int]], list[int]] = defaultdict(list)
+    for one, rows in where.items():
+        cells[frozenset(rows.items())].append(one)
+    blocks: list[Block] = []
+    unsolved: set[int] = set()
+    block_of: dict[int, int] = {}
+    for component in _components(list(cells)):
+        members = [sorted(c for c in cells[key] if not pinned[c]) for key in component]
+        if _even(component, grids) and all(members):
+            for cell in members:
+                for one in cell:
+                    block_of[one] = len(blocks)
+            blocks.append(Block(tuple(tuple(cell) for cell in members)))
+        else:
+            unsolved.update(one for key in component for one in cells[key])
+    return blocks, unsolved, block_of
+
+
+def _components(
+    signatures: list[frozenset[tuple[tuple[int, int], int]]],
+) -> list[list[frozenset[tuple[tuple[int, int], int]]]]:
+    """Signatures linked through grids they share."""
+    parent: dict[int, int] = {}
+
+    def find(x: int) -> int:
+        while parent.setdefault(x, x) != x:
+            parent[x] = parent[parent[x]]
+            x = parent[x]
+        return x
+
+    for signature in signatures:
+        numbers = [grid for (grid, _), _ in signature]
+        for number in numbers[1:]:
+            parent[find(number)] = find(numbers[0])
+    found: dict[int, list[frozenset[tuple[tuple[int, int], int]]]] = defaultdict(list)
+    for signature in signatures:
+        (grid, _), _ = next(iter(signature))
+        found[find(grid)].append(signature)
+    return list(found.values())
+
+
+def _even(component: list[frozenset[tuple[tuple[int, int], int]]], grids: Sequence[Grid]) -> bool:
+    """Whether taking one class of every cell costs every row of each grid equally much."""
+    cost: Counter[tuple[int, int]] = Counter()
+    touched: set[int] = set()
+    for signature in component:
+        for place, times in signature:
+            cost[place] += times
+            touched.add(place[0])
+    return all(
+        len({cost[(number, row)] for row in range(grids[number].matrix.shape[0])}) == 1
+        for number in touched
+    )

@@ -1,0 +1,83 @@
+"""Reading shapes and kinds off the fake tensors that a captured graph carries in ``meta["val"]``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import fx
+
+
+def concrete_int(size: Any) -> int:
+    """Size as a plain int; a symbolic size counts as its value at capture time (batch 2)."""
+    if isinstance(size, torch.SymInt):
+        hint = size.node.hint
+        if hint is None:
+            raise ValueError(f"size {size} depends on the data")
+        return int(hint)
+    return int(size)
+
+
+def concrete(argument: Any) -> Any:
+    """Argument with nodes of symbolic integers and symbolic integers replaced by plain ints."""
+    if isinstance(argument, fx.Node):
+        value = argument.meta.get("val")
+        return concrete(value) if isinstance(value, torch.SymInt | int | float | bool) else argument
+    if isinstance(argument, torch.SymInt):
+        return concrete_int(argument)
+    if isinstance(argument, list | tuple):
+        return type(argument)(concrete(item) for item in argument)
+    return argument
+
+
+def is_tensor(node: fx.Node) -> bool:
+    """Whether the node's value is one tensor."""
+    return isinstance(node.meta.get("val"), torch.Tensor)
+
+
+def shape_of(node: fx.Node) -> tuple[int, ...]:
+    """Concrete shape of a tensor node, symbolic sizes at their capture-time value."""
+    return tuple(concrete_int(size) for size in node.meta["val"].shape)
+
+
+def static_dims(node: fx.Node) -> tuple[bool, ...]:
+    """For each dimension of a tensor node, whether its size is fixed (not symbolic)."""
+    return tuple(not isinstance(size, torch.SymInt) for size in node.meta["val"].shape)
+
+
+def source_line(node: fx.Node) -> str:
+    """The line of the user's model that made this node, as ``file:line, code`` or "" if unknown."""
+    trace = node.meta.get("stack_trace")
+    if not isinstance(trace, str) or not trace.strip():
+        return ""
+    lines = [line.strip() for line in trace.strip().splitlines()]
+    frames = [i for i, line in enumerate(lines) if line.startswith("File ")]
+    if not frames:
+        return lines[-1]
+    # The innermost frame that is not torch's own: that is the line a user can act on.
+    own = [i for i in frames if "/torch/" not in lines[i].replace("\\", "/")] or frames
+    where = lines[own[-1]].removeprefix("File ").replace('"', "").replace(", line ", ":")
+    code = lines[own[-1] + 1] if own[-1] + 1 < len(lines) else ""
+    return f"{where}: {code}" if code and not code.startswith("File ") else where
+
+
+def get_tensor(module: torch.nn.Module, target: str) -> torch.Tensor:
+    """The parameter, buffer or tensor attribute of a dotted name."""
+    owner: Any = module
+    for part in target.split("."):
+        owner = getattr(owner, part)
+    if not isinstance(owner, torch.Tensor):
+        raise TypeError(f"{target} is no tensor")
+    return owner
+
+
+def set_tensor(module: torch.nn.Module, target: str, value: torch.Tensor) -> None:
+    """Replace the tensor of a dotted name, keeping its kind (parameter, buffer, attribute)."""
+    owner: Any = module
+    *path, name = target.split(".")
+    for part in path:
+        owner = getattr(owner, part)
+    old = getattr(owner, name)
+    if isinstance(old, torch.nn.Parameter):
+        value = torch.nn.Parameter(value, requires_grad=old.requires_grad)
+    setattr(owner, name, value)

@@ -1,0 +1,145 @@
+"""Normalise: bring a freshly exported graph into the form that the analysis and rewrites expect."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import fx
+from torch.fx.passes.infra.pass_base import PassResult
+
+from graphprune.passes.base import GraphPass
+
+aten = torch.ops.aten
+
+_ASSERTIONS = (
+    "_assert_async",
+    "_assert_scalar",
+    "_assert_tensor_metadata",
+    "sym_constrain_range",
+    "sym_constrain_range_for_size",
+)
+
+
+@dataclass(frozen=True)
+class Normalise(GraphPass):
+    """Clean an exported graph without changing what it computes.
+
+    1. guard calls and assertions, which repeat what capture has checked, are dropped;
+    2. the bodies of no_grad and autocast regions are inlined;
+    3. the default scale of scaled_dot_product_attention, which depends on the head size, is
+       written out, so that shortening the heads later does not change it.
+
+    Left alone: everything else. Unused parameters stay, so that the state dict keeps their names.
+    """
+
+    name: ClassVar[str] = "normalise"
+
+    def call(self, graph_module: fx.GraphModule) -> PassResult:
+        """Rewrite in place; ``modified`` says whether anything was found."""
+        modified = False
+        while _inline_regions(graph_module):
+            modified = True
+        modified |= _drop_assertions(graph_module)
+        modified |= _write_out_attention_scale(graph_module)
+        if modified:
+            graph_module.graph.lint()
+            graph_module.recompile()
+        return PassResult(graph_module, modified)
+
+
+def _drop_assertions(graph_module: fx.GraphModule) -> bool:
+    graph = graph_module.graph
+    doomed = []
+    for node in graph.nodes:
+        guard = node.op == "call_module" and node.target == "_guards_fn"
+        packet = getattr(node.target, "_overloadpacket", None)
+        assertion = packet is not None and packet.__name__ in _ASSERTIONS
+        if (guard or assertion) and not node.users:
+            doomed.append(node)
+    for node in reversed(doomed):
+        graph.erase_node(node)
+    if doomed:
+        _drop_dead_symbols(graph)
+    if hasattr(graph_module, "_guards_fn"):
+        delattr(graph_module, "_guards_fn")
+    return bool(doomed)
+
+
+def _drop_dead_symbols(graph: fx.Graph) -> None:
+    """Erase unused arithmetic on sizes that the assertions leave behind."""
+    for node in reversed(list(graph.nodes)):
+        value = node.meta.get("val")
+        scalar = isinstance(value, torch.SymInt | torch.SymBool | torch.SymFloat | bool)
+        if node.op == "call_function" and scalar and not node.users:
+            graph.erase_node(node)
+
+
+def _inline_regions(graph_module: fx.GraphModule) -> bool:
+    """Inline one level of wrap_with_set_grad_enabled / wrap_with_autocast calls."""
+    graph = graph_module.graph
+    found = False
+    for node in list(graph.nodes):
+        kind = getattr(node.target, "__name__", "")
+        if node.op != "call_function":
+            continue
+        if kind == "wrap_with_set_grad_enabled":
+            body, inputs = node.args[1], node.args[2:]
+        elif kind == "wrap_with_autocast":
+            body, inputs = node.args[4], node.args[5:]
+        else:
+            continue
+        found = True
+        region = getattr(graph_module, str(body.target))
+        _inline(graph_module, node, region, inputs)
+        graph.erase_node(node)
+        if not body.users:
+            graph.erase_node(body)
+            delattr(graph_module, str(body.target))
+    return found
+
+
+def _inline(
+    graph_module: fx.GraphModule, call: fx.Node, region: fx.GraphModule, inputs: tuple[Any, ...]
+) -> None:
+    graph = graph_module.graph
+    mapping: dict[fx.Node, Any] = {}
+    placeholders = region.graph.find_nodes(op="placeholder")
+    mapping.update(zip(placeholders, inputs, strict=True))
+    result: Any = None
+    with graph.inserting_before(call):
+        for node in region.graph.nodes:
+            if node.op == "placeholder":
+                continue
+            if node.op == "output":
+                result = fx.node.map_arg(node.args[0], lambda n: mapping[n])
+                continue
+            if node.op == "get_attr":
+                name = f"{call.name}_{str(node.target).replace('.', '_')}"
+                setattr(graph_module, name, getattr(region, str(node.target)))
+                copied = graph.get_attr(name)
+                copied.meta = dict(node.meta)
+            else:
+                copied = graph.node_copy(node, lambda n: mapping[n])
+            mapping[node] = copied
+    if isinstance(result, list | tuple):
+        for user in list(call.users):
+            if user.target is operator.getitem:
+                user.replace_all_uses_with(result[user.args[1]])
+                graph.erase_node(user)
+    else:
+        call.replace_all_uses_with(result)
+
+
+def _write_out_attention_scale(graph_module: fx.GraphModule) -> bool:
+    changed = False
+    for node in graph_module.graph.nodes:
+        if node.target is not aten.scaled_dot_product_attention.default:
+            continue
+        if node.kwargs.get("scale") is None:
+            head_size = int(node.args[0].meta["val"].shape[-1])
+            node.kwargs = {**node.kwargs, "scale": head_size**-0.5}
+            changed = True
+    return changed
