@@ -2,29 +2,48 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
-from torch import fx
+from torch import fx, nn
 
 
 class TrainableGraphModule(fx.GraphModule):
     """GraphModule whose ``train()`` and ``eval()`` reach the flags baked into its ATen calls.
 
     Exported graphs hold the training flag of batch norm and dropout as a constant argument, so the
-    plain ``GraphModule.train`` would change nothing. Here it runs the ``set-mode`` pass.
+    plain ``GraphModule.train`` would change nothing. Here it runs the ``set-mode`` pass, whose
+    documentation names what an export has lost.
     """
 
     def train(self, mode: bool = True) -> TrainableGraphModule:
         """Set training (``mode=True``) or evaluation behaviour of the whole graph."""
         from graphprune.passes.set_mode import SetMode  # the pass itself builds on GraphModule
 
-        changed = self.training != mode
+        # Before the attribute changes: by it the pass tells the flags that the model itself fixes.
+        SetMode(training=mode)(self)
         super().train(mode)
-        if changed:
-            SetMode(training=mode)(self)
         return self
+
+    def frozen(self) -> TrainableGraphModule:
+        """A copy that shares this module's weights (same memory), none requiring a gradient.
+
+        Buffers and the graph are copied. The copy can be rewritten, moved and run without this
+        module changing; only writing into its weights would be seen here.
+        """
+        shared: dict[int, Any] = {
+            id(p): nn.Parameter(p.detach(), requires_grad=False) for p in self.parameters()
+        }
+        return copy.deepcopy(self, shared)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TrainableGraphModule:
         copied = super().__deepcopy__(memo)
+        assert isinstance(copied, TrainableGraphModule)
+        # GraphModule's copy drops tensors that no node uses (num_batches_tracked in evaluation
+        # mode), saves every buffer and flattens containers; ``memo`` holds the faithful copies.
+        copied._modules = copy.deepcopy(self._modules, memo)
+        copied._parameters = copy.deepcopy(self._parameters, memo)
+        copied._buffers = copy.deepcopy(self._buffers, memo)
+        copied._non_persistent_buffers_set = set(self._non_persistent_buffers_set)
         copied.training = self.training
         return copied

@@ -1,0 +1,1 @@
+"""Importance switches: learned vectors that scale the channels of a group."""

@@ -1,0 +1,82 @@
+"""What every importance switch offers to the graph it scales and to the loop that learns it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import nn
+
+
+class Switch(nn.Module, ABC):
+    """A learned scale for the ``size`` channels of one group.
+
+    In training mode ``forward`` returns what :meth:`draw` gives, in evaluation mode the mean.
+    ``examples`` is set by the learning loop to the batch size when ``per_example`` is true.
+
+    Attributes:
+        size: number of channels D.
+        per_example: whether ``forward`` returns one scale per example of the batch.
+        examples: batch size of the coming forward pass, None for one scale for the whole batch.
+    """
+
+    def __init__(self, size: int, *, per_example: bool = False) -> None:
+        super().__init__()
+        if size < 1:
+            raise ValueError(f"a switch needs at least one channel, got {size}")
+        self.size = size
+        self.per_example = per_example
+        self.examples: int | None = None
+
+    def forward(self) -> torch.Tensor:
+        """The scale: float of shape (D,), or (B, D) when ``examples`` is B."""
+        if self.training:
+            return self.draw(self.examples)
+        return self.mean()
+
+    @property
+    def is_random(self) -> bool:
+        """Whether two draws can differ."""
+        return True
+
+    @abstractmethod
+    def draw(self, examples: int | None = None) -> torch.Tensor:
+        """A differentiable draw of the scale: (D,), or (``examples``, D) of independent draws."""
+
+    @abstractmethod
+    def mean(self) -> torch.Tensor:
+        """The expected scale, (D,), differentiable."""
+
+    @abstractmethod
+    def penalty(self) -> torch.Tensor:
+        """Scalar added to the loss, times a weight (for a variational switch: the KL, in nats)."""
+
+    @abstractmethod
+    def uncertainty(self) -> torch.Tensor:
+        """Standard deviation of the scale under what was learned, (D,), no gradient."""
+
+    def importance(self) -> torch.Tensor:
+        """How much each channel matters, (D,), no gradient; larger means more important."""
+        return self.mean().detach()
+
+    def posterior(self) -> torch.Tensor:
+        """The learned parameters in readable form, (D,) or (..., D), no gradient."""
+        return self.mean().detach()
+
+    @classmethod
+    def joint_penalty(cls, switches: Sequence[Switch]) -> torch.Tensor:
+        """Sum of the penalties of several switches of this class; override it to batch the work."""
+        return torch.stack([switch.penalty() for switch in switches]).sum()
+
+
+def total_penalty(switches: Iterable[nn.Module]) -> torch.Tensor:
+    """Sum of the penalties of all switches, each class batched in its own way (scalar)."""
+    by_class: dict[type[Switch], list[Switch]] = {}
+    for switch in switches:
+        if not isinstance(switch, Switch):
+            raise TypeError(f"{type(switch).__name__} is no graphprune.switches.base.Switch")
+        by_class.setdefault(type(switch), []).append(switch)
+    if not by_class:
+        return torch.zeros(())
+    return torch.stack([cls.joint_penalty(members) for cls, members in by_class.items()]).sum()

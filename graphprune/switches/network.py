@@ -1,0 +1,102 @@
+"""The original model with switches in it: frozen weights, batch norm in evaluation mode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.utils import _pytree as pytree
+
+from graphprune.capture import Captured
+from graphprune.devices import move
+from graphprune.graphmodule import TrainableGraphModule
+from graphprune.passes.insert_switches import InsertSwitches
+from graphprune.switches.base import Switch
+from graphprune.switches.sites import SwitchSite
+
+
+class SwitchedNetwork:
+    """A captured model with one switch per group, ready to learn the switches alone.
+
+    Attributes:
+        module: the switched graph; its weights share memory with the captured model's and require
+            no gradient, its switches are in training mode, all else is in evaluation mode.
+        original: the same graph without switches (weights shared), for reference outputs.
+        switches: group name to switch.
+    """
+
+    def __init__(
+        self,
+        captured: Captured,
+        sites: Sequence[SwitchSite],
+        switches: Mapping[str, Switch],
+        device: torch.device,
+    ) -> None:
+        self._captured = captured
+        self.switches = dict(switches)
+        self.original: TrainableGraphModule = captured.module.frozen().eval()
+        move(self.original, device)
+        # Made after the move, so that both share the weights on that device too.
+        self.module: TrainableGraphModule = self.original.frozen()
+        InsertSwitches(sites=tuple(sites), switches=switches)(self.module)
+        move(self.module, device)
+        self.module.get_submodule("switches").train()
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What is learned: the parameters of the switches."""
+        return [p for switch in self.switches.values() for p in switch.parameters()]
+
+    def inputs(self, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """A batch's inputs as (args, kwargs) of the captured model.
+
+        Inputs come as a tensor, a dict by name, or a tuple: those beyond the captured positional
+        arguments are taken for the keyword arguments, in their order.
+        """
+        if isinstance(inputs, Mapping):
+            return (), dict(inputs)
+        values = tuple(inputs) if isinstance(inputs, list | tuple) else (inputs,)
+        positional = len(self._captured.args)
+        names = list(self._captured.kwargs)
+        return values[:positional], dict(zip(names, values[positional:], strict=False))
+
+    def set_examples(self, inputs: Any) -> None:
+        """Tell the per-example switches the size of the coming batch."""
+        leaves = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, torch.Tensor)]
+        dims = self._captured.batch_dims
+        sizes = [
+            leaf.shape[dim]
+            for leaf, dim in zip(leaves, dims, strict=False)
+            if dim is not None and leaf.ndim > dim
+        ]
+        examples = int(sizes[0] if sizes else leaves[0].shape[0])
+        for switch in self.switches.values():
+            if switch.per_example:
+                switch.examples = examples
+
+
+def batch_first_groups(captured: Captured, sites: Sequence[SwitchSite]) -> dict[str, bool]:
+    """For each group whether dimension 0 of all its sites' values is the batch itself.
+
+    Only then can a switch draw one scale for each example. Values with merged leading dimensions
+    (windows, heads) or none of the batch (position tables) take one draw for the whole batch.
+    """
+    nodes = {node.name: node for node in captured.module.graph.nodes}
+    batch = _batch_size(captured)
+    answer: dict[str, bool] = {}
+    for site in sites:
+        node = nodes[site.node]
+        size = node.meta["val"].shape[0]
+        answer[site.group] = answer.get(site.group, True) and str(size) == batch
+    return answer
+
+
+def _batch_size(captured: Captured) -> str:
+    """The batch symbol as text, or the number where the batch is static."""
+    placeholders: list[fx.Node] = captured.module.graph.find_nodes(op="placeholder")
+    values = [n.meta["val"] for n in placeholders if isinstance(n.meta.get("val"), torch.Tensor)]
+    for value, dim in zip(values, captured.batch_dims, strict=False):
+        if dim is not None:
+            return str(value.shape[dim])
+    return str(values[0].shape[0]) if values and values[0].ndim else ""
