@@ -28,7 +28,8 @@ _ADVICE = (
     "save it again without such parts, or pass --trust-pickle if you trust where it comes from"
 )
 _OLD_ENTRY = re.compile(r"version|serialized_\w+\.(json|pt)|extra_files/.*")
-_PAYLOAD = re.compile(r"(weight|tensor|constant)_\d+")
+_OBJECTS = ("custom_obj", "opaque_obj")
+_PAYLOAD = re.compile(r"(weight|tensor|constant|custom_obj|opaque_obj)_\d+")
 
 
 def is_program_archive(names: list[str]) -> bool:
@@ -81,23 +82,39 @@ def _unsafe_parts(archive: zipfile.ZipFile, entries: dict[str, str], source: str
             continue
         if record.startswith("data/aotinductor/"):
             yield f"{record} is compiled code"
-        elif base.startswith(("custom_obj", "opaque_obj")):
+        elif base.startswith(_OBJECTS):
             yield f"{record} is a pickled object"
         elif record.startswith("models/") or base == "serialized_exported_program.json":
             found = unsafe_program_text(_json(archive.read(entry), record, source))
             if found is not None:
                 yield f"{record} holds {found}"
         elif base.endswith("_config.json"):
-            folder = posixpath.dirname(record)
-            for path, use_pickle in _payloads(_json(archive.read(entry), record, source)):
-                target = entries.get(f"{folder}/{path}")
-                if not _PAYLOAD.fullmatch(path) or target is None:
-                    yield f"{record} names the payload {path!r}"
-                elif use_pickle is not False:
-                    yield from _unsafe_pickle(f"{folder}/{path}", archive.read(target))
+            config = _json(archive.read(entry), record, source)
+            for payload in _pickled_payloads(config, record, entries, source):
+                yield from _unsafe_pickle(payload, archive.read(entries[payload]))
         elif base.endswith((".pt", ".pkl", ".pth", ".json")):
             # Older files keep torch.save bytes in serialized_state_dict.json too.
             yield from _unsafe_pickle(record, archive.read(entry))
+
+
+def _pickled_payloads(
+    config: Any, record: str, entries: dict[str, str], source: str
+) -> Iterator[str]:
+    """Yield the records that a payload configuration has unpickled as tensors.
+
+    Pickled objects are not among them; they are found by the names of their records.
+    """
+    folder = posixpath.dirname(record)
+    for path, use_pickle in _payloads(config):
+        payload = f"{folder}/{path}"
+        if not _PAYLOAD.fullmatch(path):
+            raise UnsafePickleError(
+                f"{source}: {record} names the unusual payload {one_line(path)!r}; {_ADVICE}"
+            )
+        if payload not in entries:
+            raise ModelError(f"{source}: {payload} is missing; copy the file again")
+        if use_pickle is not False and not path.startswith(_OBJECTS):
+            yield payload
 
 
 def _unsafe_pickle(record: str, content: bytes) -> Iterator[str]:

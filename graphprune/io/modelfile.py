@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -135,21 +136,30 @@ def _from_zip(
 def _load_program(data: bytes, source: str, trust_pickle: bool) -> torch.export.ExportedProgram:
     if not trust_pickle:
         check_program_archive(data, source)
-    log = logging.getLogger("torch.export")
-    level = log.level
     try:
-        with warnings.catch_warnings(), working_directory_importable():
-            # torch warns about file names and old layouts, which says nothing to the user.
-            warnings.simplefilter("ignore")
-            log.setLevel(logging.ERROR)
+        with _quiet(), working_directory_importable():
             return torch.export.load(io.BytesIO(data))
     except Exception as exc:  # torch raises many types on damaged or foreign-version files
         raise ModelError(
             f"{source}: torch {torch.__version__} cannot load this .pt2 ({reason(exc)}); "
             "save it again with torch.export.save"
         ) from exc
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back what torch warns and logs about file names and old layouts while loading."""
+    loggers = [logging.getLogger(name) for name in ("torch.export", "torch._export")]
+    levels = [log.level for log in loggers]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for log in loggers:
+                log.setLevel(logging.ERROR)
+            yield
     finally:
-        log.setLevel(level)
+        for log, level in zip(loggers, levels, strict=True):
+            log.setLevel(level)
 
 
 def _from_pickle(data: bytes, source: str, factory: str | None, trust_pickle: bool) -> nn.Module:
@@ -166,20 +176,19 @@ def _from_pickle(data: bytes, source: str, factory: str | None, trust_pickle: bo
 
 
 def _unpickle(data: bytes, source: str, trust_pickle: bool, refused: Exception) -> Any:
-    names = named_globals(data)
-    if not names or _is_damaged(data):
+    foreign = [name for name in named_globals(data) if not _is_tensor_global(name)]
+    # Tensors alone, and yet refused: what is wrong is the file, and trust would not help.
+    if _is_damaged(data) or not (foreign or trust_pickle):
         raise ModelError(
             f"{source}: damaged or cut-off file ({reason(refused, 120)}); copy or save it again"
         ) from refused
     if not trust_pickle:
-        foreign = [name for name in names if not _is_tensor_global(name)] or list(names)
         raise UnsafePickleError(
             f"{source}: is a pickle that names {few(foreign)}, and unpickling runs code from the "
             f"file; {_SAFE_WAYS}"
         ) from refused
     try:
-        with warnings.catch_warnings(), working_directory_importable():
-            warnings.simplefilter("ignore")
+        with _quiet(), working_directory_importable():
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=False)
     except (ImportError, AttributeError) as exc:
         raise ModelError(
