@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import importlib.metadata
 import json
 import platform
@@ -36,7 +36,7 @@ def conditions(seed: int) -> dict[str, object]:
         "graphprune": _version("graphprune"),
         "python": platform.python_version(),
         "processor": platform.processor() or platform.machine(),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
     }
 
 

@@ -35,7 +35,7 @@ class BasicBlock(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """Three stages of ``blocks`` basic blocks with 16, 32, 64 channels; (B, 3, 32, 32) to (B, 10)."""
+    """Three stages of ``blocks`` blocks, 16, 32, 64 channels; (B, 3, 32, 32) to (B, classes)."""
 
     def __init__(self, blocks: int, classes: int = 10) -> None:
         super().__init__()
