@@ -10,8 +10,8 @@ ifneq ($(GRAPHPRUNE_DATA),)
 export GRAPHPRUNE_DATA
 endif
 
-.PHONY: help setup demo test lint format clean
 .DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format clean
 
 help:
 	@echo "make demo    compress a trained model on real data and print dense / pruned / ONNX"
@@ -23,13 +23,16 @@ help:
 $(PY):
 	$(PYTHON) -m venv $(VENV)
 
+# Byte code is left to the first import, which halves the time: most of it would never be used.
+INSTALL := $(PY) -m pip install --quiet --no-compile --constraint constraints.txt
+
 # torch goes first and alone, so that a CPU build which is at hand is taken, without CUDA packages.
 # torchvision serves only as a source of test models; its own dependency on torch is ignored.
 $(READY): pyproject.toml constraints.txt | $(PY)
-	$(PY) -m pip install --quiet --constraint constraints.txt torch
-	$(PY) -m pip install --quiet --constraint constraints.txt setuptools
-	$(PY) -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
-	$(PY) -m pip install --quiet --constraint constraints.txt --no-deps torchvision
+	$(INSTALL) torch
+	$(INSTALL) setuptools
+	$(INSTALL) --no-build-isolation --editable '.[dev]'
+	$(INSTALL) --no-deps torchvision
 	touch $@
 
 setup: $(READY)
