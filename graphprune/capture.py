@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import logging
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 from graphprune.errors import ModelError
 from graphprune.graphmodule import TrainableGraphModule
+from graphprune.quiet import quiet
 
 
 @dataclass(frozen=True)
@@ -145,7 +143,7 @@ def _export(
     failure: Exception | None = None
     for attempt_args, attempt_kwargs, shapes in attempts:
         try:
-            with _silence():
+            with quiet():
                 return torch.export.export(
                     model, attempt_args, attempt_kwargs, dynamic_shapes=shapes, strict=False
                 )
@@ -211,17 +209,3 @@ def _evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Keep torch.export's warnings and logs off the user's terminal; errors still raise."""
-    logger = logging.getLogger("torch")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import Any
 
 from torch import fx, nn
@@ -37,7 +38,10 @@ class TrainableGraphModule(fx.GraphModule):
         return copy.deepcopy(self, shared)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TrainableGraphModule:
-        copied = super().__deepcopy__(memo)
+        with warnings.catch_warnings():
+            # torch copies the input and output specs, whose class warns of its own deprecation.
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+            copied = super().__deepcopy__(memo)
         assert isinstance(copied, TrainableGraphModule)
         # GraphModule's copy drops tensors that no node uses (num_batches_tracked in evaluation
         # mode), saves every buffer and flattens containers; ``memo`` holds the faithful copies.

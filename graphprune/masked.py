@@ -7,6 +7,7 @@ contractions over them add nothing; operations whose value depends on how many e
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -45,11 +46,21 @@ class MaskedReference(fx.Interpreter):
     Args:
         analysis: of the graph to run.
         keep: which channels stay.
+        tensors: full-size values by qualified name to use in place of the graph's own.
     """
 
-    def __init__(self, analysis: Analysis, keep: Keep) -> None:
+    def __init__(
+        self, analysis: Analysis, keep: Keep, tensors: Mapping[str, torch.Tensor] | None = None
+    ) -> None:
         super().__init__(analysis.module)
         self.values = MaskedValues(analysis, keep)
+        self._tensors = dict(tensors or {})
+
+    def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """A parameter or buffer: the replacement given, else the graph's own."""
+        if target in self._tensors:
+            return self._tensors[target]
+        return super().get_attr(target, args, kwargs)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Outputs of the model's own structure, for inputs as the model takes them."""

@@ -11,7 +11,7 @@ from torch import fx
 from graphprune.errors import PassError
 from graphprune.keep import Keep
 from graphprune.labels.slots import Labels, Shape, varying
-from graphprune.rules.context import Context
+from graphprune.rules.context import Context, runnable
 from graphprune.rules.table import find_rule
 from graphprune.values import concrete, is_tensor, shape_of
 
@@ -122,8 +122,7 @@ def _run(node: fx.Node, source: fx.Node, value: torch.Tensor) -> list[torch.Tens
         )
 
     args = concrete(fx.node.map_arg(node.args, stand_in))
-    assert callable(node.target)
-    result = node.target(*args, **fx.node.map_arg(dict(node.kwargs), stand_in))
+    result = runnable(node.target)(*args, **fx.node.map_arg(dict(node.kwargs), stand_in))
     return list(result) if isinstance(result, list | tuple) else [result]
 
 

@@ -25,6 +25,11 @@ def _stand_in(node: fx.Node, *, source: fx.Node, labels: torch.Tensor) -> Any:
     return concrete(node)
 
 
+def runnable(target: Any) -> Any:
+    """The op to run on expanded labels: a view of them may need a copy, so it is a reshape."""
+    return torch.ops.aten.reshape.default if target is torch.ops.aten.view.default else target
+
+
 @dataclass
 class _Joined:
     """A slot of a joint index space, and the operands whose elements carry it."""
@@ -223,10 +228,10 @@ class Context:
 
     # -- move ----------------------------------------------------------------------------------
 
-    def move(self, node: fx.Node, source: fx.Node, *, target: Any = None) -> NodeLabels:
+    def move(self, node: fx.Node, source: fx.Node) -> NodeLabels:
         """Run the node's own operation on the labels of ``source`` (its other inputs concrete)."""
         shape = shape_of(source)
-        call = node.target if target is None else target
+        call = runnable(node.target)
         results: list[list[Slot]] | None = None
         for slot in self.of(source):
             full = slot.expand(shape)

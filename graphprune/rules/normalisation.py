@@ -149,16 +149,16 @@ def masked_group_norm(
     )
 
 
-register(Rule(label_batch_norm), aten.batch_norm.default, aten.instance_norm.default)
+register(Rule(label_batch_norm, affine=True), aten.batch_norm.default, aten.instance_norm.default)
 register(
-    Rule(label_layer_norm, rewrite=rewrite_layer_norm, masked=masked_layer_norm),
+    Rule(label_layer_norm, rewrite_layer_norm, masked_layer_norm, affine=True),
     aten.layer_norm.default,
 )
 register(
-    Rule(label_layer_norm, rewrite=rewrite_layer_norm, masked=masked_rms_norm),
+    Rule(label_layer_norm, rewrite_layer_norm, masked_rms_norm, affine=True),
     aten.rms_norm.default,
 )
 register(
-    Rule(label_group_norm, rewrite=rewrite_group_norm, masked=masked_group_norm),
+    Rule(label_group_norm, rewrite_group_norm, masked_group_norm, affine=True),
     aten.group_norm.default,
 )

@@ -34,6 +34,8 @@ class Rule:
         leaf: slots for a parameter that feeds the node directly, given (input index, shape); None
             for the default of one atom per index of each dimension.
         moves: whether the operation only moves elements of its first argument about.
+        affine: whether it is a per-channel affine map (perhaps of normalised values), after which
+            a switch belongs.
     """
 
     label: Callable[[Context, fx.Node], NodeLabels]
@@ -41,6 +43,7 @@ class Rule:
     masked: Callable[[MaskedValues, fx.Node, tuple[Any, ...], dict[str, Any]], Any] | None = None
     leaf: Callable[[Context, fx.Node, fx.Node], list[Slot] | None] | None = None
     moves: bool = False
+    affine: bool = False
 
 
 RULES: dict[Any, Rule] = {}

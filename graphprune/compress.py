@@ -1,0 +1,298 @@
+"""The main job: capture, analyse, score, plan, shrink, certify, fine-tune."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.fx.passes.infra.pass_base import PassBase
+
+from graphprune.budget import Choice, choose
+from graphprune.capture import Captured, capture
+from graphprune.certify import Certificate, certify_shrink, check_inputs, describe_inputs, model_limit
+from graphprune.embed import embed
+from graphprune.errors import DataError, ModelError
+from graphprune.evaluate import evaluate
+from graphprune.finetune import FinetuneConfig, FinetuneResult, finetune
+from graphprune.groups import Analysis, analyse
+from graphprune.io import DataBundle, Loss, as_data, check_data_fits
+from graphprune.learn import LearnConfig
+from graphprune.masked import MaskedReference
+from graphprune.objective import Objective
+from graphprune.passes.base import run_passes
+from graphprune.passes.shrink import Shrink
+from graphprune.plan import Plan
+from graphprune.progress import Progress
+from graphprune.recalibrate import recalibrate_batchnorm
+from graphprune.rewrite import retrace_shapes
+from graphprune.scoring import Scores, resolve_method, score_channels
+from graphprune.target import Target, parse_target
+
+
+@dataclass(frozen=True)
+class CompressConfig:
+    """Everything about a compression that has a sensible default.
+
+    Attributes:
+        learn: how Dirichlet switches are learned.
+        finetune: how the small model is trained on; its ``epochs`` is set by ``finetune_epochs``.
+        distill: fine-tune towards the original model's outputs too.
+        ranking: ``local`` thins all groups alike, ``global`` compares scores between groups.
+        batch_size: examples per step of learning and fine-tuning.
+        recalibrate: re-estimate batch-norm statistics of the small model where there are data.
+        evaluate: judge dense and small model on held-out data where there are data.
+        passes: extra graph passes, run on the captured graph before it is analysed.
+        seed: of everything random.
+        progress: called as ``progress(stage, done, total, figures)``.
+    """
+
+    learn: LearnConfig = field(default_factory=LearnConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    distill: bool = True
+    ranking: str = "local"
+    batch_size: int = 64
+    recalibrate: bool = True
+    evaluate: bool = True
+    passes: tuple[PassBase, ...] = ()
+    seed: int = 0
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What each stage of a compression handed on, for the report and for whoever wants to look."""
+
+    dense: Captured
+    small: Captured
+    analysis: Analysis
+    scores: Scores
+    choice: Choice
+    finetuned: FinetuneResult | None
+    evaluations: dict[str, dict[str, float]]
+    seconds: dict[str, float]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """A compressed model.
+
+    Attributes:
+        model: the small model, a GraphModule with the original parameter names.
+        plan: what was kept.
+        certificate: proof that the small model equals the masked original.
+        stages: everything that happened on the way.
+    """
+
+    model: nn.Module
+    plan: Plan
+    certificate: Certificate
+    stages: Stages
+
+    @property
+    def report(self) -> Any:
+        """The :class:`graphprune.exporters.report.Report` of this compression."""
+        from graphprune.reporting import make_report
+
+        return make_report(self)
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+        """Export to ``folder``: model.onnx, model.pt2, plan.json, report.json, all certified.
+
+        Raises:
+            UsageError: the folder is in use.
+            CertificateError: an exported model is not proved equal; nothing is left behind.
+        """
+        from graphprune.deliver import deliver
+
+        return deliver(self, Path(folder), overwrite=overwrite)
+
+
+def compress(
+    model: nn.Module | torch.export.ExportedProgram,
+    example_inputs: Any,
+    *,
+    target: str | Target = "channels=0.5",
+    method: str = "auto",
+    data: Any = None,
+    loss: Loss | None = None,
+    finetune_epochs: int = 0,
+    config: CompressConfig | None = None,
+) -> Compressed:
+    """Compress a model and prove the result. The caller's model is never changed.
+
+    Args:
+        model: any module or exported program; it is evaluated in eval mode.
+        example_inputs: a tensor, a tuple of arguments, or a dict of keyword arguments.
+        target: fraction that stays: ``channels=0.5``, ``params=0.3`` or ``macs=0.4``.
+        method: ``dirichlet`` learns importance switches from data (Adamczewski & Park, Dirichlet
+            Pruning, algorithm 1); ``l1``, ``l2``, ``random`` and other registered criteria need
+            none; ``auto`` is dirichlet where there are data, else l2.
+        data: anything :func:`graphprune.io.as_data` takes: a DataLoader, (x, y), x, ….
+        loss: ``loss(output, target)``; default cross-entropy, and without labels the distance to
+            the original's outputs.
+        finetune_epochs: epochs of training of the small model.
+        config: see :class:`CompressConfig`.
+
+    Raises:
+        ModelError: the model cannot be captured.
+        DataError: the data do not fit the model.
+        TargetError: the target is malformed or cannot be reached.
+        CertificateError: the small model is not proved equal to the masked original.
+        TrainingError: a loss became NaN or infinite.
+    """
+    config = config or CompressConfig()
+    target = parse_target(target)
+    method, method_note = resolve_method(method, data is not None)
+    if finetune_epochs < 0:
+        raise DataError(f"finetune_epochs is {finetune_epochs}; give 0 or more")
+    if finetune_epochs and data is None:
+        raise DataError("fine-tuning needs data; give --data (data=) or 0 epochs")
+    clock = _Clock(config.progress)
+    notes = [method_note] if method_note else []
+    with clock.stage("capture"):
+        dense = _capture(model, example_inputs, config)
+        bundle = _prepare_data(data, dense, loss) if data is not None else None
+    with clock.stage("analyse"):
+        analysis = analyse(dense.module)
+    with clock.stage("score"):
+        scores = score_channels(
+            dense,
+            analysis,
+            method,
+            _training_batches(bundle, config, config.learn.seed) if bundle else None,
+            learn=config.learn,
+            loss=loss,
+            progress=config.progress,
+        )
+        notes.extend(scores.notes)
+    with clock.stage("plan"):
+        choice = choose(
+            analysis, scores.by_group, target, ranking=config.ranking, method=scores.method
+        )
+        notes.extend([choice.note] if choice.note else [])
+    with clock.stage("shrink"):
+        small = copy.deepcopy(dense.module)
+        run_passes(small, [Shrink(analysis=analysis, plan=choice.plan)])
+        captured = replace(dense, module=small)
+    with clock.stage("certify"):
+        certificate = _certify(captured, analysis, choice.plan, config.seed)
+    finetuned = None
+    if bundle is not None and config.recalibrate:
+        with clock.stage("recalibrate"):
+            recalibrate_batchnorm(small, _training_batches(bundle, config, config.seed))
+    if bundle is not None and finetune_epochs:
+        with clock.stage("finetune"):
+            finetuned = _finetune(captured, dense, bundle, loss, finetune_epochs, config)
+    if bundle is not None:
+        with clock.stage("certify again"):
+            certificate = _certify(captured, analysis, choice.plan, config.seed)
+    evaluations: dict[str, dict[str, float]] = {}
+    if bundle is not None and config.evaluate:
+        with clock.stage("evaluate"):
+            for name, module in (("dense", dense.module), ("pruned", small)):
+                held_out = bundle.batches(config.batch_size, holdout=True)
+                evaluations[name] = evaluate(module, held_out, loss=loss, teacher=dense.module)
+    stages = Stages(
+        dense, captured, analysis, scores, choice, finetuned, evaluations, clock.seconds, tuple(notes)
+    )
+    return Compressed(small, choice.plan, certificate, stages)
+
+
+def _capture(model: Any, example_inputs: Any, config: CompressConfig) -> Captured:
+    dense = capture(model, example_inputs)
+    for name, parameter in dense.module.named_parameters():
+        if parameter.is_floating_point() and not bool(torch.isfinite(parameter).all()):
+            raise ModelError(
+                f"parameter {name} holds NaN or infinite values; "
+                "no comparison with it can be trusted, repair the model first"
+            )
+    if config.passes:
+        module = run_passes(dense.module, config.passes).graph_module
+        retrace_shapes(module)
+        dense = replace(dense, module=module)
+    return dense
+
+
+def _prepare_data(data: Any, dense: Captured, loss: Loss | None) -> DataBundle:
+    bundle = as_data(data)
+    expected = (dense.args, dense.kwargs) if not dense.kwargs else None
+    return check_data_fits(
+        bundle, dense.module, expected=expected, labels_are_classes=loss is None
+    )
+
+
+def _training_batches(bundle: DataBundle, config: CompressConfig, seed: int) -> Any:
+    size = min(config.batch_size, len(bundle.train))  # type: ignore[arg-type]
+    return bundle.batches(size, shuffle=True, seed=seed, drop_last=True)
+
+
+def _certify(captured: Captured, analysis: Analysis, plan: Plan, seed: int) -> Certificate:
+    """Prove that the small model equals the masked original with the small model's weights."""
+    keep = plan.keep(analysis)
+    reference = MaskedReference(analysis, keep, embed(captured.module, analysis, keep))
+    limit = model_limit(captured)
+    inputs = check_inputs(captured, seed)
+    error = certify_shrink(captured.module, reference, inputs, limit=limit)
+    return Certificate(limit, describe_inputs(seed), shrink_error=error)
+
+
+def _finetune(
+    small: Captured,
+    dense: Captured,
+    bundle: DataBundle,
+    loss: Loss | None,
+    epochs: int,
+    config: CompressConfig,
+) -> FinetuneResult:
+    teacher = dense.module if config.distill or not bundle.has_labels else None
+    return finetune(
+        small.module,
+        _training_batches(bundle, config, config.finetune.seed),
+        replace(config.finetune, epochs=epochs),
+        Objective(loss=loss if bundle.has_labels else None, teacher=teacher),
+        _judge_by(bundle, loss, dense, config),
+        config.progress,
+    )
+
+
+def _judge_by(
+    bundle: DataBundle, loss: Loss | None, dense: Captured, config: CompressConfig
+) -> Callable[[nn.Module], float] | None:
+    """How fine-tuning picks its best epoch: held-out accuracy, else the negative loss."""
+    if not config.evaluate:
+        return None
+
+    def judge(module: nn.Module) -> float:
+        held_out = bundle.batches(config.batch_size, holdout=True)
+        figures = evaluate(module, held_out, loss=loss, teacher=dense.module)
+        if "accuracy" in figures:
+            return figures["accuracy"]
+        return -figures.get("loss", figures.get("distance", 0.0))
+
+    return judge
+
+
+class _Clock:
+    """Times stages and tells the progress callback of each."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self.seconds: dict[str, float] = {}
+        self._progress = progress
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        if self._progress is not None:
+            self._progress(name, 0, 1, {})
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - started
+        if self._progress is not None:
+            self._progress(name, 1, 1, {})
