@@ -1,0 +1,126 @@
+"""The benchmarks' own arithmetic: costs, training, tables, interleaved timing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks import conditions, lenet_table1, resnet_cifar, switch_overhead
+from benchmarks.data import Augment, Images
+from benchmarks.measure import macs, parameters, widths
+from benchmarks.models import build
+from benchmarks.training import Recipe, error_percent, train
+
+
+def test_lenet_has_the_cost_counted_by_hand() -> None:
+    model, (example,) = build("lenet5")
+    conv1, conv2 = 24 * 24 * 25 * 20, 8 * 8 * 25 * 20 * 50
+    assert macs(model, example) == conv1 + conv2 + 800 * 500 + 500 * 10
+    assert macs(model, example[:1]) == macs(model, example)
+    assert parameters(model) == 431_080
+    assert widths(model) == [20, 50, 500]
+
+
+def stripes(count: int) -> Images:
+    """Two classes of noisy images: bright above, or bright below."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(2, (count,), generator=generator)
+    pixels = torch.randint(0, 120, (count, 1, 8, 8), generator=generator, dtype=torch.uint8)
+    for label, rows in ((0, slice(0, 4)), (1, slice(4, 8))):
+        pixels[labels == label, :, rows] += 100
+    return Images(pixels, labels, (0.5,), (0.25,))
+
+
+def test_training_learns_what_there_is_to_learn() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    images, lines = stripes(300), []
+    recipe = Recipe(3, 0.05, batch_size=32, augment=Augment(shift=1, flip=True))
+    seconds = train(model, images.subset(slice(0, 200)), recipe, log=lines.append)
+    assert error_percent(model, images.subset(slice(200, 300))) < 5
+    assert seconds > 0
+    assert len(lines) == 3
+    assert not model.training
+
+
+def test_error_is_a_share_of_all_images() -> None:
+    images = stripes(30)
+    always_zero = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    with torch.no_grad():
+        always_zero[1].weight.zero_()
+        always_zero[1].bias.copy_(torch.tensor([1.0, 0.0]))
+    wanted = 100 * float((images.labels != 0).double().mean())
+    assert error_percent(always_zero, images, batch_size=7) == pytest.approx(wanted)
+    assert 0 < wanted < 100
+
+
+@pytest.mark.parametrize(
+    ("error", "params", "flops", "names"),
+    [
+        (0.95, 90_000, 200_000, []),  # SBP errs less and costs more
+        (1.0, 100_000, 200_000, ["SBP"]),  # fewer parameters suffice
+        (1.0, 5_000, 110_000, []),
+        (1.05, 5_000, 120_000, ["RDP"]),  # fewer MACs suffice
+        (1.2, 5_000, 100_000, []),
+        (1.2, 5_000, 115_000, ["FDOO (100K)"]),
+        (1.2, 5_800, 100_000, ["Dirichlet (mean)", "Dirichlet (joint)"]),
+    ],
+)
+def test_beaten_by(error: float, params: int, flops: int, names: list[str]) -> None:
+    beaten = lenet_table1.beaten_by({"error": error, "parameters": params, "macs": flops})
+    assert beaten == names
+
+
+def test_lenet_table_sets_ours_below_the_papers() -> None:
+    record = {
+        "method": "mean",
+        "target": "macs=0.05",
+        "widths": [3, 6, 40],
+        "error": 0.987,
+        "macs": 76_240,
+        "parameters": 4_824,
+        "seed": 0,
+        "seconds_compress": 2.4,
+        "seconds_finetune": 3.5,
+    }
+    lines = lenet_table1.table([record]).splitlines()
+    assert len(lines) == 2 + len(lenet_table1.PAPER) + 1
+    assert lines[-1] == "| mean macs=0.05 | 3-6-40 | 0.99 | 76240 | 4824 | 0 | 6 | none |"
+
+
+def test_resnet_table_gives_the_change_from_the_dense_model() -> None:
+    common = {"model": "resnet20", "parameters": 9, "seconds_finetune": 1.0}
+    dense = common | {"method": "dense", "macs": 210, "error": 10.0}
+    small = common | {"method": "mean", "macs": 100, "error": 10.5, "error_pruned": 40.0}
+    lines = resnet_cifar.table([dense, small]).splitlines()
+    assert lines[3] == ("| resnet20 | mean | 100 (2.10x fewer) | 9 | 60.00 | 89.50 | -0.50 | 1 |")
+
+
+def test_records_are_appended_with_their_conditions(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "results.jsonl"
+    assert conditions.read(path) == []
+    conditions.append(path, {"error": 1.0, **conditions.conditions(3)})
+    conditions.append(path, {"error": 2.0})
+    first, second = conditions.read(path)
+    assert first["seed"] == 3
+    assert first["torch"] == torch.__version__
+    assert second == {"error": 2.0}
+
+
+def test_steps_are_timed_in_turns() -> None:
+    order: list[str] = []
+    steps = {name: (lambda name=name: order.append(name)) for name in ("a", "b")}
+    times = switch_overhead.compare(steps, rounds=2)
+    assert order == ["a", "b", "a", "b", "b", "a"]
+    assert all(len(t) == 2 and min(t) >= 0 for t in times.values())
+
+
+@pytest.mark.parametrize("reach", ["first-affine", "input"])
+def test_a_plain_step_runs_and_leaves_the_model_alone(reach: str) -> None:
+    model, (inputs,) = build("resnet20")
+    switch_overhead.plain_step(model, inputs, torch.tensor([0, 1]), reach)()
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert not inputs.requires_grad
