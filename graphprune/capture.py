@@ -80,6 +80,8 @@ def capture(model: torch.nn.Module | Any, example_inputs: Any, *, dynamic: bool 
     else:
         raise ModelError(f"expected an nn.Module or ExportedProgram, got {type(model).__name__}")
     module = _graph_module(program)
+    if isinstance(model, torch.export.ExportedProgram):
+        module.train().eval()  # the program may have been exported in training mode
     leaves = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
     return Captured(module, args, kwargs, _batch_dims(module, len(leaves)))
 

@@ -51,6 +51,7 @@ class CompressConfig:
         passes: extra graph passes, run on the captured graph before it is analysed.
         seed: of everything random.
         progress: called as ``progress(stage, done, total, figures)``.
+        source: where the model came from, for the report.
     """
 
     learn: LearnConfig = field(default_factory=LearnConfig)
@@ -63,6 +64,7 @@ class CompressConfig:
     passes: tuple[PassBase, ...] = ()
     seed: int = 0
     progress: Progress | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True)

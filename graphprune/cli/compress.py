@@ -1,0 +1,152 @@
+"""``graphprune compress``."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from graphprune.cli.progress import TerminalProgress
+from graphprune.cli.source import model_options, read_source
+
+
+@click.command()
+@model_options
+@click.option("-o", "--output", required=True, help="Folder to write; must not exist or be empty.")
+@click.option(
+    "--target",
+    default="channels=0.5",
+    show_default=True,
+    help="What stays: channels=, params= or macs= a fraction (0.5 or 50%).",
+)
+@click.option(
+    "--method",
+    default="auto",
+    show_default=True,
+    help="dirichlet, l1, l2, random or a plug-in; auto: dirichlet with data, else l2.",
+)
+@click.option(
+    "--data", help="train.npz, a folder of class folders of images, or package.module:function."
+)
+@click.option("--loss", help="package.module:fn, called as fn(output, target).")
+@click.option("--finetune-epochs", default=0, show_default=True, help="Epochs of fine-tuning.")
+@click.option("--lr", type=float, help="Learning rate of fine-tuning.")
+@click.option("--batch-size", default=64, show_default=True, help="Examples per training step.")
+@click.option("--no-distill", is_flag=True, help="Fine-tune on labels alone.")
+@click.option(
+    "--ranking",
+    type=click.Choice(["local", "global"]),
+    default="local",
+    show_default=True,
+    help="local thins every group alike; global compares scores between groups.",
+)
+@click.option(
+    "--variant",
+    type=click.Choice(["auto", "mean", "implicit", "per-example"]),
+    default="auto",
+    help="How Dirichlet switches are drawn while they are learned.",
+)
+@click.option("--samples", default=1, show_default=True, help="Draws a step (variant implicit).")
+@click.option(
+    "--mode",
+    type=click.Choice(["joint", "sequential"]),
+    default="joint",
+    show_default=True,
+    help="Learn all groups together, or one after the other.",
+)
+@click.option(
+    "--switch-scale",
+    type=click.Choice(["mean-one", "sum"]),
+    default="mean-one",
+    show_default=True,
+    help="mean-one starts at the identity; sum is the paper's form.",
+)
+@click.option("--switch-epochs", default=1, show_default=True, help="Epochs of switch learning.")
+@click.option("--kl-weight", type=float, help="Factor of the KL divergence.")
+@click.option("--pass", "passes", multiple=True, help="Extra graph pass, by name or module:Class.")
+@click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
+@click.option("--overwrite", is_flag=True, help="Replace an earlier result in the folder.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress and no summary.")
+def compress(output: str, quiet: bool, overwrite: bool, **options: Any) -> None:
+    """Compress MODEL and write model.onnx, model.pt2, plan.json and report.json.
+
+    MODEL is a .pt2 (torch.export), a pickled nn.Module (.pt, with --trust-pickle), or a state
+    dict or .safetensors file together with --model package.module:factory.
+
+    \b
+    Examples:
+      graphprune compress model.pt2 -o out/
+      graphprune compress model.pt2 --data train.npz --target macs=0.5 --finetune-epochs 3 -o out/
+      graphprune compress weights.safetensors --model mynet:make --input-shape 1x3x32x32 -o out/
+    """
+    from graphprune.exporters.output_folder import check_output
+
+    folder = Path(output)
+    check_output(folder, overwrite=overwrite)
+    console = Console(stderr=True)
+    bars = nullcontext() if quiet else TerminalProgress(console)
+    with bars as progress:
+        result = _run(progress, **options)
+        result.save(folder, overwrite=overwrite)
+    if not quiet:
+        from graphprune.exporters.report import Report
+
+        Report.load(folder / "report.json").render(Console())
+
+
+def _run(progress: Any, **given: Any) -> Any:
+    from graphprune.compress import CompressConfig
+    from graphprune.compress import compress as run
+    from graphprune.errors import UsageError
+    from graphprune.finetune import FinetuneConfig
+    from graphprune.io import load_loss
+    from graphprune.learn import LearnConfig
+    from graphprune.passes.base import make_pass
+    from graphprune.target import parse_target
+
+    if given["batch_size"] < 1:
+        raise UsageError(f"--batch-size is {given['batch_size']}; give at least 1")
+    target = parse_target(given["target"])
+    passes = tuple(make_pass(text) for text in given["passes"])
+    loss = load_loss(given["loss"]) if given["loss"] else None
+    learn = LearnConfig(
+        variant=given["variant"],
+        samples=given["samples"],
+        mode=given["mode"],
+        scale=given["switch_scale"],
+        epochs=given["switch_epochs"],
+        seed=given["seed"],
+    )
+    if given["kl_weight"] is not None:
+        learn = replace(learn, kl_weight=given["kl_weight"])
+    finetune = FinetuneConfig(seed=given["seed"])
+    if given["lr"] is not None:
+        finetune = replace(finetune, lr=given["lr"])
+    source = read_source(
+        given["model"], given["factory"], given["trust_pickle"], given["shapes"], given["data"]
+    )
+    config = CompressConfig(
+        learn=learn,
+        finetune=finetune,
+        distill=not given["no_distill"],
+        ranking=given["ranking"],
+        batch_size=given["batch_size"],
+        passes=passes,
+        seed=given["seed"],
+        progress=progress,
+        source=source.loaded.source,
+    )
+    return run(
+        source.loaded.model,
+        source.inputs,
+        target=target,
+        method=given["method"],
+        data=source.data,
+        loss=loss,
+        finetune_epochs=given["finetune_epochs"],
+        config=config,
+    )

@@ -1,0 +1,75 @@
+"""``graphprune inspect``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from graphprune.cli.source import model_options, read_source
+
+
+@click.command()
+@model_options
+@click.option("--data", help="Only to take example inputs from; see compress --data.")
+@click.option("--members", is_flag=True, help="List every member of each group.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+def inspect(members: bool, as_json: bool, **given: Any) -> None:
+    """Show what could be pruned from MODEL: channel groups, their shares, and what stays and why.
+
+    \b
+    Examples:
+      graphprune inspect model.pt2
+      graphprune inspect model.pt2 --members
+      graphprune inspect model.pt2 --json > groups.json
+    """
+    from graphprune.capture import capture
+    from graphprune.groups import analyse
+    from graphprune.overview import overview
+
+    source = read_source(
+        given["model"], given["factory"], given["trust_pickle"], given["shapes"], given["data"]
+    )
+    data = overview(analyse(capture(source.loaded.model, source.inputs).module))
+    if as_json:
+        click.echo(json.dumps(data, indent=1))
+        return
+    console = Console()
+    console.print(_groups(data, members))
+    if data["pinned"]:
+        console.print(_pins(data))
+
+
+def _groups(data: dict[str, Any], members: bool) -> Table:
+    title = f"{len(data['groups'])} channel groups, {data['params']:,} parameters"
+    table = Table(title=title, title_justify="left", box=None, header_style="bold")
+    table.add_column("group")
+    for name in ("channels", "steps", "params", "MACs", "members"):
+        table.add_column(name, justify="right")
+    for group in data["groups"]:
+        table.add_row(
+            group["name"],
+            str(group["channels"]),
+            str(group["units"]),
+            f"{group['params_share']:.1%}",
+            f"{group['macs_share']:.1%}",
+            str(len(group["members"])),
+        )
+        if members:
+            for member in group["members"]:
+                table.add_row(f"  [dim]{member['parameter']}\\[dim {member['dim']}][/dim]")
+    return table
+
+
+def _pins(data: dict[str, Any]) -> Table:
+    table = Table(title="\nwhat stays, and why", title_justify="left", box=None, header_style="bold")
+    for name in ("parameter", "dim", "channels", "reason", "your code"):
+        table.add_column(name, overflow="fold")
+    for pin in data["pinned"]:
+        table.add_row(
+            pin["parameter"], str(pin["dim"]), str(pin["channels"]), pin["reason"], pin["source"]
+        )
+    return table

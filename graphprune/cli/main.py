@@ -1,0 +1,81 @@
+"""The top command and those that need no model."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from graphprune.cli.group import OneLineErrors
+
+
+@click.group(
+    cls=OneLineErrors,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(version("graphprune"), prog_name="graphprune")
+def cli() -> None:
+    """Make a trained PyTorch model smaller, prove the result, and export it to ONNX.
+
+    \b
+    Examples:
+      graphprune compress model.pt2 -o out/
+      graphprune compress model.pt2 --data train.npz --target macs=0.5 --finetune-epochs 3 -o out/
+      graphprune inspect model.pt2
+      graphprune verify out/
+    """
+
+
+@cli.command()
+@click.argument("folder")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def verify(folder: str, debug: bool) -> None:
+    """Check a compressed model again: files, hashes, plan, ONNX against PyTorch.
+
+    \b
+    Example:
+      graphprune verify out/
+    """
+    from graphprune.verify import verify as check
+
+    certificate = check(folder)
+    Console().print(
+        f"[green]verified[/green] {folder}: relative error at most "
+        f"{max([certificate.reload_error or 0.0, *certificate.onnx_error.values()]):.1e} "
+        f"(limit {certificate.limit:g})",
+        highlight=False,
+    )
+
+
+@cli.command(name="passes")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def list_passes(debug: bool) -> None:
+    """List the graph passes that are installed, built-in and from plug-ins.
+
+    \b
+    Use one with:
+      graphprune compress model.pt2 --pass name -o out/
+      graphprune compress model.pt2 --pass 'package.module:Class{option=1}' -o out/
+    """
+    from graphprune.registry import PASSES
+
+    table = Table("name", "from", "class", box=None)
+    for name in PASSES.names():
+        entry = PASSES.describe(name)
+        table.add_row(name, entry.distribution, entry.target)
+    Console().print(table)
+
+
+def main() -> None:
+    """Entry point of the ``graphprune`` script."""
+    cli()
+
+
+# The commands with a module of their own register themselves on `cli`.
+from graphprune.cli import compress as _compress  # noqa: E402
+from graphprune.cli import inspect as _inspect  # noqa: E402
+
+cli.add_command(_compress.compress)
+cli.add_command(_inspect.inspect)

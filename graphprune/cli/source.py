@@ -1,0 +1,96 @@
+"""The model, its inputs and its data, as the command line names them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+from graphprune.errors import ModelError
+from graphprune.io import DataBundle, DataOptions, LoadedModel, load_data, load_model
+from graphprune.io.inputs import parse_input_shapes
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+Inputs = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the user gave: a loaded model, inputs that should run it, and perhaps data."""
+
+    loaded: LoadedModel
+    inputs: Inputs
+    data: DataBundle | None
+
+
+def model_options(command: F) -> F:
+    """The argument and options that say which model and which inputs."""
+    options = [
+        click.argument("model"),
+        click.option(
+            "--model",
+            "factory",
+            metavar="PACKAGE.MODULE:FACTORY",
+            help="Makes the module that a state dict or .safetensors file is loaded into.",
+        ),
+        click.option(
+            "--trust-pickle",
+            is_flag=True,
+            help="Allow unpickling MODEL, which runs whatever code the file carries.",
+        ),
+        click.option(
+            "--input-shape",
+            "shapes",
+            multiple=True,
+            metavar="SHAPE[:DTYPE]",
+            help="Example input, batch first, such as 1x3x224x224 or 1x77:int64,0..30522; "
+            "repeat for several inputs.",
+        ),
+        click.option("--debug", is_flag=True, help="Show the traceback of an error."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def read_source(
+    model: str, factory: str | None, trust_pickle: bool, shapes: tuple[str, ...], data: str | None
+) -> Source:
+    """Load what the options name.
+
+    Inputs are taken from --input-shape, else from the program itself or its metadata, else from
+    the data.
+
+    Raises:
+        UsageError: anything is missing, damaged, unsafe or does not fit.
+    """
+    loaded = load_model(model, factory=factory, trust_pickle=trust_pickle)
+    inputs: Inputs | None = None
+    if shapes:
+        inputs = tuple(parse_input_shapes(shapes)), {}
+    else:
+        suggested = loaded.suggested_inputs()
+        inputs = (tuple(suggested[0]), dict(suggested[1])) if suggested is not None else None
+    bundle = load_data(data, _data_options(loaded, inputs)) if data is not None else None
+    if inputs is None and bundle is not None:
+        inputs = tuple(bundle.example_batch(2)[0]), {}
+    if inputs is None:
+        raise ModelError(
+            f"{loaded.source}: no example inputs are known for this model; "
+            "give --input-shape, for example --input-shape 1x3x224x224, or --data"
+        )
+    return Source(loaded, inputs, bundle)
+
+
+def _data_options(loaded: LoadedModel, inputs: Inputs | None) -> DataOptions:
+    mean, std = loaded.metadata.get("mean"), loaded.metadata.get("std")
+    first = inputs[0][0] if inputs is not None and inputs[0] else None
+    return DataOptions(
+        input_shape=tuple(first.shape[1:]) if first is not None else None,
+        input_dtype=first.dtype if first is not None else None,
+        mean=tuple(mean) if mean is not None and std is not None else None,
+        std=tuple(std) if mean is not None and std is not None else None,
+    )

@@ -1,0 +1,42 @@
+"""What can be pruned and what cannot, as plain data: behind ``inspect`` and the report."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from graphprune.cost import CostModel, cost_model
+from graphprune.groups import Analysis
+
+
+def overview(analysis: Analysis, costs: CostModel | None = None) -> dict[str, Any]:
+    """Groups with their members and shares, and pins with their reasons.
+
+    A group's share is the part of all parameters (MACs) that touches its channels. An element
+    between two groups counts for both, so shares add up to more than 1.
+    """
+    costs = costs or cost_model(analysis)
+    everything = np.ones(analysis.classes, dtype=bool)
+    params, macs = costs.params(everything), costs.macs(everything)
+    groups = []
+    for group in analysis.groups:
+        without = everything.copy()
+        without[group.channels] = False
+        groups.append(
+            {
+                "name": group.name,
+                "channels": group.size,
+                "units": sum(block.units for block in group.blocks),
+                "params_share": 1 - costs.params(without) / params if params else 0.0,
+                "macs_share": 1 - costs.macs(without) / macs if macs else 0.0,
+                "members": [dataclasses.asdict(member) for member in group.members],
+            }
+        )
+    return {
+        "params": round(params),
+        "macs": round(macs),
+        "groups": groups,
+        "pinned": [dataclasses.asdict(pin) for pin in analysis.pinned],
+    }
