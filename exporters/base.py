@@ -1,0 +1,26 @@
+"""What an exporter is: a frozen dataclass that writes a captured model into a folder."""
+
+from __future__ import annotations
+
+import abc
+from pathlib import Path
+from typing import ClassVar
+
+from graphprune.capture import Captured
+
+
+class Exporter(abc.ABC):
+    """Base of exporters, registered under the entry-point group ``graphprune.exporters``.
+
+    Subclasses are frozen dataclasses whose fields are their options.
+    """
+
+    name: ClassVar[str]
+
+    @abc.abstractmethod
+    def export(self, captured: Captured, folder: Path) -> tuple[Path, ...]:
+        """Write into ``folder``, which exists, and return the files written, the main one first.
+
+        Raises:
+            ModelError: the model cannot be written in this format; the message says why.
+        """

@@ -1,0 +1,135 @@
+"""Export to ONNX: optimised, checked, with the batch free where the model allows it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import onnx
+import torch
+from torch.export.graph_signature import TensorArgument
+from torch.utils import _pytree as pytree
+
+from graphprune.capture import Captured
+from graphprune.errors import ModelError
+from graphprune.exporters.base import Exporter
+from graphprune.exporters.program import export_program, shapes_with
+from graphprune.fresh_inputs import batch_size
+from graphprune.io.text import reason
+from graphprune.quiet import quiet
+from graphprune.trees import to_plain
+
+
+@dataclass(frozen=True)
+class OnnxExporter(Exporter):
+    """Writes ``model.onnx``; above 2 GB its weights lie in ``model.onnx.data`` beside it.
+
+    ``opset`` is the ONNX operator set (None: the one torch.onnx translates to, which needs no
+    conversion). ``optimise`` folds constants and merges operators.
+    """
+
+    name: ClassVar[str] = "onnx"
+    opset: int | None = None
+    optimise: bool = True
+
+    def export(self, captured: Captured, folder: Path) -> tuple[Path, ...]:
+        """See :class:`graphprune.exporters.base.Exporter`."""
+        return export_onnx(
+            captured, folder / "model.onnx", opset=self.opset, optimise=self.optimise
+        )
+
+
+def export_onnx(
+    captured: Captured, path: str | Path, *, opset: int | None = None, optimise: bool = True
+) -> tuple[Path, ...]:
+    """Write ``captured.module`` in evaluation mode as ONNX.
+
+    Inputs keep the names they have in the model; outputs are named after their keys, or
+    ``output``, ``output_1`` …; they come in the order in which the trees flatten.
+
+    Returns:
+        The files written: ``path``, and ``path`` + ``.data`` if the weights exceed 2 GB.
+
+    Raises:
+        ModelError: an operator has no ONNX translation, or the result fails ONNX's checker.
+    """
+    target = Path(path)
+    program = export_program(captured)
+    inputs = _unique([_clean(name) for name in program.graph_signature.user_inputs], ())
+    outputs = _output_names(program, inputs)
+    try:
+        with quiet(), torch.no_grad():
+            exported = torch.onnx.export(
+                program,
+                dynamo=True,
+                verbose=False,
+                optimize=optimise,
+                opset_version=opset,
+                input_names=inputs,
+                output_names=outputs,
+                dynamic_shapes=_batch_name(captured),
+            )
+            assert exported is not None
+            exported.save(str(target))
+            onnx.checker.check_model(str(target))
+    except Exception as error:  # the translation of an operator may raise anything
+        raise ModelError(f"the model cannot be written as ONNX: {_cause(error)}") from error
+    data = target.with_name(target.name + ".data")
+    return (target, data) if data.exists() else (target,)
+
+
+def _output_names(program: torch.export.ExportedProgram, taken: list[str]) -> list[str]:
+    specs = [spec.arg for spec in program.graph_signature.output_specs]
+    found, _ = pytree.tree_flatten_with_path(
+        pytree.tree_unflatten(specs[-len(program.graph_signature.user_outputs) :], _spec(program))
+    )
+    names = []
+    for path, leaf in found:
+        if isinstance(leaf, TensorArgument):
+            keys = [_clean(str(getattr(key, "key", getattr(key, "idx", key)))) for key in path]
+            named = bool(keys) and not keys[0].isdigit()
+            names.append("_".join(keys) if named else "_".join(["output", *keys]))
+    if not names:
+        raise ModelError("the model returns no tensor, so there is nothing to export")
+    if len(names) == 1 and re.fullmatch(r"output(_0)*", names[0]):
+        names = ["output"]
+    return _unique(names, taken)
+
+
+def _spec(program: torch.export.ExportedProgram) -> pytree.TreeSpec:
+    spec = program.call_spec.out_spec
+    assert isinstance(spec, pytree.TreeSpec)
+    return spec
+
+
+def _batch_name(captured: Captured) -> dict[str, Any] | None:
+    """The name that the free dimension gets in place of torch's symbol."""
+    if batch_size(captured) is None:
+        return None
+    inputs = (to_plain(captured.args), to_plain(captured.kwargs))
+    return shapes_with(captured, inputs, "batch")
+
+
+def _clean(name: str) -> str:
+    return re.sub(r"\W+", "_", name).strip("_") or "value"
+
+
+def _unique(names: list[str], taken: list[str] | tuple[()]) -> list[str]:
+    seen = set(taken)
+    result = []
+    for name in names:
+        candidate, count = name, 1
+        while candidate in seen:
+            candidate, count = f"{name}_{count}", count + 1
+        seen.add(candidate)
+        result.append(candidate)
+    return result
+
+
+def _cause(error: BaseException) -> str:
+    """The first cause: torch.onnx wraps errors in pages of advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return reason(error)
