@@ -59,12 +59,18 @@ class DirichletConfig:
 
 
 class DirichletSwitch(Switch):
-    """Posterior ``q(s) = Dir(phi)`` over the D channels of a group, ``phi = softplus(raw) > 0``."""
+    """Posterior ``q(s) = Dir(phi)`` over the D channels of a group, ``phi = softplus(raw) > 0``.
+
+    Attributes:
+        mass: the mean-one scale sums to ``mass * D``. Below 1 not every channel can keep its scale
+            of 1, so the channels compete for it even where the uniform switch is an optimum.
+    """
 
     def __init__(self, size: int, config: DirichletConfig | None = None) -> None:
         self_config = config if config is not None else DirichletConfig()
         super().__init__(size, per_example=self_config.variant == "per-example")
         self.config = self_config
+        self.mass = 1.0
         start = self_config.initial - _SMALLEST_CONCENTRATION
         inverse_softplus = start + math.log(-math.expm1(-start))
         self.raw = nn.Parameter(torch.full((size,), inverse_softplus, dtype=torch.float32))
@@ -93,7 +99,7 @@ class DirichletSwitch(Switch):
         """Analytic mean ``phi_j / sum(phi)`` in the configured scale, (D,)."""
         phi = self.phi()
         if self.config.scale == "mean-one":
-            return phi / phi.mean()
+            return phi / phi.mean() * self.mass
         return phi / phi.sum()
 
     def uncertainty(self) -> torch.Tensor:
@@ -134,4 +140,4 @@ class DirichletSwitch(Switch):
         return torch.stack(totals).sum()
 
     def _factor(self) -> float:
-        return float(self.size) if self.config.scale == "mean-one" else 1.0
+        return self.size * self.mass if self.config.scale == "mean-one" else 1.0
