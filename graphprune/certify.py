@@ -60,6 +60,17 @@ class Certificate:
         data["onnx_error"] = {str(size): error for size, error in self.onnx_error.items()}
         return data | {"passed": self.passed}
 
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Certificate:
+        """Inverse of :meth:`to_json`; ``passed`` is worked out anew.
+
+        Raises:
+            KeyError, TypeError, ValueError: the data are no certificate.
+        """
+        values = {item.name: data[item.name] for item in dataclasses.fields(cls)}
+        values["onnx_error"] = {int(n): float(e) for n, e in data["onnx_error"].items()}
+        return cls(**values)
+
 
 def certify(
     captured: Captured,

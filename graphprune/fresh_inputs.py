@@ -36,7 +36,7 @@ def fresh_inputs(captured: Captured, seed: int, size: int | None = None) -> Inpu
 
     Floats are normal with the mean and standard deviation of the example and stay within its
     range (to a constant example a standard normal is added); integers are uniform over the
-    example's range; masks (bools, and integers that are all 0 or 1) only change places along the batch, so
+    example's range; masks (bools, integers all 0 or 1) only change places along the batch, so
     that no mask arises that hides everything.
 
     Returns:

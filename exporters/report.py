@@ -1,0 +1,247 @@
+"""The report of a run: what was asked, what came out, and on which evidence."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import platform
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from graphprune.certify import Certificate
+from graphprune.errors import UsageError
+from graphprune.io.text import few, reason
+
+KIND = "graphprune-report"
+FORMAT = 1
+_SHOWN_GROUPS = 12
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One row of the table: a model and what it costs.
+
+    ``macs`` are multiply-accumulates at batch ``macs_batch``; latencies are medians in
+    milliseconds of a call; ``accuracy`` is a share of 1; None: not measured.
+    """
+
+    parameters: int | None = None
+    macs: int | None = None
+    latency_ms: float | None = None
+    accuracy: float | None = None
+    loss: float | None = None
+
+
+@dataclass(frozen=True)
+class GroupRow:
+    """A channel group before and after; ``members`` are ``parameter[dim]``."""
+
+    name: str
+    before: int
+    after: int
+    members: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PinRow:
+    """A parameter dimension of which channels had to stay, and why."""
+
+    parameter: str
+    dim: int
+    channels: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What ``report.json`` holds.
+
+    Attributes:
+        source: the model's file or class.
+        method: how channels were scored, such as ``l2``.
+        target: the budget asked for, such as ``macs=0.5``.
+        reached: share that stayed, by measure: channels, params, macs.
+        models: rows by name in order: ``dense``, ``pruned``, ``onnx``.
+        macs_batch: batch size that the MACs are for (1: per example).
+        latency: how latencies were measured: batch, threads, repeats.
+        groups, pinned: what was coupled, and what had to stay.
+        certificate: the proof of equality; None if none was made.
+        seconds: by stage.
+        files: SHA-256 in hex, by file name.
+        versions: of Python and the libraries.
+        notes: anything a reader must know, such as "no data: l2 was used".
+    """
+
+    source: str
+    method: str
+    target: str
+    reached: dict[str, float] = field(default_factory=dict)
+    models: dict[str, Measured] = field(default_factory=dict)
+    macs_batch: int = 1
+    latency: dict[str, int] = field(default_factory=dict)
+    groups: tuple[GroupRow, ...] = ()
+    pinned: tuple[PinRow, ...] = ()
+    certificate: Certificate | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for ``json.dump``, with the kind and the version of the format."""
+        data = dataclasses.asdict(self)
+        data["certificate"] = self.certificate.to_json() if self.certificate else None
+        return {"kind": KIND, "format": FORMAT, **data}
+
+    def write_json(self, path: str | Path) -> None:
+        """Write ``report.json``."""
+        text = json.dumps(self.to_json(), indent=1, allow_nan=False)
+        Path(path).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Report:
+        """Inverse of :meth:`write_json`.
+
+        Raises:
+            UsageError: the file is missing, damaged or no report of this format.
+        """
+        file = Path(path)
+        try:
+            data = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise UsageError(f"{file} is missing; give the folder that compress wrote") from error
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{file} cannot be read: {reason(error)}") from error
+        if not isinstance(data, dict) or data.get("kind") != KIND or data.get("format") != FORMAT:
+            raise UsageError(f"{file} is no graphprune report of format {FORMAT}")
+        try:
+            return _from_json(data)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UsageError(f"{file} is damaged: {reason(error)}") from error
+
+    def render(self, console: Console) -> None:
+        """Print a summary to a terminal."""
+        console.print(_heading(self))
+        console.print(_table(self))
+        if any(group.before != group.after for group in self.groups):
+            console.print(_groups_table(self.groups))
+        if self.pinned:
+            reasons = dict.fromkeys(pin.reason for pin in self.pinned)
+            console.print(
+                Text(f"Kept whole: {len(self.pinned)} dimensions ({few(reasons)})", style="dim")
+            )
+        if self.certificate is not None:
+            console.print(_certificate_line(self.certificate))
+        for note in self.notes:
+            console.print(Text(f"Note: {note}", style="yellow"))
+
+
+def file_hash(path: str | Path) -> str:
+    """SHA-256 of a file, hex."""
+    with Path(path).open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that the result depends on."""
+    found = {"python": platform.python_version(), "torch": str(torch.__version__)}
+    for name in ("graphprune", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _from_json(data: dict[str, Any]) -> Report:
+    values = {f.name: data[f.name] for f in dataclasses.fields(Report)}
+    values["models"] = {name: Measured(**row) for name, row in data["models"].items()}
+    values["groups"] = tuple(
+        GroupRow(**(row | {"members": tuple(row["members"])})) for row in data["groups"]
+    )
+    values["pinned"] = tuple(PinRow(**row) for row in data["pinned"])
+    values["notes"] = tuple(data["notes"])
+    for name in ("reached", "latency", "seconds", "files", "versions"):
+        values[name] = dict(data[name])
+    if data["certificate"] is not None:
+        values["certificate"] = Certificate.from_json(data["certificate"])
+    return Report(**values)
+
+
+def _heading(report: Report) -> Text:
+    reached = ", ".join(f"{name} {share:.1%}" for name, share in report.reached.items())
+    heading = Text.assemble((report.source, "bold"), f"  {report.method}, target {report.target}")
+    return heading.append(f", kept {reached}") if reached else heading
+
+
+def _table(report: Report) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("model")
+    macs = "MACs" if report.macs_batch == 1 else f"MACs (batch {report.macs_batch})"
+    for column in ("parameters", macs, "latency"):
+        table.add_column(column, justify="right")
+    quality = {
+        name: any(getattr(row, name) is not None for row in report.models.values())
+        for name in ("accuracy", "loss")
+    }
+    for name, present in quality.items():
+        if present:
+            table.add_column(name, justify="right")
+    dense = report.models.get("dense", Measured())
+    for name, row in report.models.items():
+        cells = [
+            name,
+            _count(row.parameters, dense.parameters),
+            _count(row.macs, dense.macs),
+            "" if row.latency_ms is None else f"{row.latency_ms:.2f} ms",
+        ]
+        if quality["accuracy"]:
+            cells.append("" if row.accuracy is None else f"{row.accuracy:.2%}")
+        if quality["loss"]:
+            cells.append("" if row.loss is None else f"{row.loss:.4f}")
+        table.add_row(*cells)
+    if report.latency:
+        table.caption = "latency: " + ", ".join(f"{k} {v}" for k, v in report.latency.items())
+    return table
+
+
+def _groups_table(groups: tuple[GroupRow, ...]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("channel group", overflow="fold")
+    table.add_column("channels", justify="right")
+    table.add_column("members", justify="right")
+    for group in groups[:_SHOWN_GROUPS]:
+        table.add_row(Text(group.name), f"{group.before} -> {group.after}", str(len(group.members)))
+    if len(groups) > _SHOWN_GROUPS:
+        table.caption = f"and {len(groups) - _SHOWN_GROUPS} more in report.json"
+    return table
+
+
+def _certificate_line(certificate: Certificate) -> Text:
+    errors = [("shrunk", certificate.shrink_error)]
+    errors += [(f"ONNX at batch {n}", e) for n, e in certificate.onnx_error.items()]
+    errors += [("reloaded", certificate.reload_error)]
+    shown = ", ".join(f"{name} {error:.1e}" for name, error in errors if error is not None)
+    verdict = ("passed", "bold green") if certificate.passed else ("FAILED", "bold red")
+    return Text.assemble(
+        "Certificate ", verdict, f": largest relative error {shown} (limit {certificate.limit:g})"
+    )
+
+
+def _count(value: int | None, dense: int | None) -> str:
+    if value is None:
+        return ""
+    share = f" ({value / dense:.1%})" if dense and value != dense else ""
+    for factor, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= factor:
+            return f"{value / factor:.2f} {unit}{share}"
+    return f"{value}{share}"

@@ -1,0 +1,112 @@
+"""``graphprune verify``: does an output folder still hold what its report says?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import torch
+
+from graphprune.certify import (
+    Certificate,
+    certify_onnx,
+    certify_reload,
+    describe_inputs,
+    model_limit,
+)
+from graphprune.errors import CertificateError, UsageError
+from graphprune.exporters.output_folder import ARTEFACTS
+from graphprune.exporters.pt2 import load_pt2
+from graphprune.exporters.report import Report, file_hash
+from graphprune.graphmodule import TrainableGraphModule
+from graphprune.io.text import few, reason
+from graphprune.measure import count_parameters
+from graphprune.plan import Plan
+
+_NEEDED = ("model.onnx", "model.pt2", "plan.json")
+SEED = 1
+"""Of the inputs; compress draws with another seed, so verify sees inputs that are new."""
+
+
+def verify(folder: str | Path, *, seed: int = SEED) -> Certificate:
+    """Check a folder written by compress: files, plan, ONNX and the reloaded model.
+
+    Hashes are those of ``report.json``, which itself is not signed: they show damage and careless
+    edits, not forgery. Everything else is recomputed.
+
+    Args:
+        folder: the folder.
+        seed: of the random inputs that the models are compared on.
+
+    Returns:
+        A certificate without a shrink error, for the original is not there.
+
+    Raises:
+        UsageError: the folder or one of its files is missing or unreadable.
+        CertificateError: a file differs from the report, or the files contradict each other.
+    """
+    place = Path(folder)
+    if not place.is_dir():
+        raise UsageError(f"{place} is no folder; give the folder that compress wrote")
+    report = Report.load(place / "report.json")
+    _check_files(place, report)
+    module, captured = load_pt2(place / "model.pt2")
+    _check_plan(Plan.load(place / "plan.json"), module)
+    _check_parameters(report, module)
+    try:
+        onnx.checker.check_model(str(place / "model.onnx"))
+    except Exception as error:  # the checker raises protobuf's and its own errors
+        raise CertificateError(f"model.onnx is no valid ONNX: {reason(error)}") from error
+    limit = model_limit(captured)
+    onnx_error = certify_onnx(captured, place / "model.onnx", limit=limit, seed=seed)
+    reload_error, reload_onnx = certify_reload(place, captured, limit=limit, seed=seed)
+    return Certificate(limit, describe_inputs(seed), None, onnx_error, reload_error, reload_onnx)
+
+
+def _check_files(place: Path, report: Report) -> None:
+    # The names come from a file: nothing outside the folder may be opened.
+    strange = sorted(set(report.files) - ARTEFACTS)
+    if strange:
+        raise CertificateError(f"report.json lists {few(strange)}, which compress never writes")
+    for name in sorted({*_NEEDED, *report.files}):
+        file = place / name
+        if not file.is_file():
+            raise CertificateError(f"{file} is missing; compress the model again")
+        if name not in report.files:
+            raise CertificateError(f"report.json has no hash of {name}; compress the model again")
+        if file_hash(file) != report.files[name]:
+            raise CertificateError(
+                f"{file} is not the file that compress wrote (its hash differs from report.json)"
+            )
+
+
+def _check_parameters(report: Report, module: TrainableGraphModule) -> None:
+    stated = report.models["pruned"].parameters if "pruned" in report.models else None
+    found = count_parameters(module)
+    if stated is not None and stated != found:
+        raise CertificateError(f"report.json states {stated} parameters, but model.pt2 has {found}")
+
+
+def _check_plan(plan: Plan, module: TrainableGraphModule) -> None:
+    tensors: dict[str, torch.Tensor] = {
+        **dict(module.named_parameters(remove_duplicate=False)),
+        **dict(module.named_buffers(remove_duplicate=False)),
+    }
+    for name, dims in plan.kept.items():
+        if name not in tensors:
+            raise CertificateError(f"plan.json names {name}, which model.pt2 does not have")
+        shape = tensors[name].shape
+        for dim, positions in dims.items():
+            kept = _kept(positions)
+            if not 0 <= dim < len(shape) or shape[dim] not in kept:
+                size = shape[dim] if 0 <= dim < len(shape) else "nothing"
+                raise CertificateError(
+                    f"plan.json keeps {max(kept)} positions of {name}, dimension {dim}, "
+                    f"but model.pt2 has {size} there"
+                )
+
+
+def _kept(positions: list[int] | list[list[int]]) -> set[int]:
+    """Sizes that a plan's entry stands for; rows all keep as many positions."""
+    rows = {len(row) for row in positions if isinstance(row, list)}
+    return rows if rows else {len(positions)}
