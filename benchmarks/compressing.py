@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,13 +10,13 @@ from typing import Any
 import torch
 from torch import nn
 
-import graphprune
 from benchmarks.data import Augment, Images, loader
 from benchmarks.measure import macs, parameters, widths
 from benchmarks.training import error_percent
-from graphprune.finetune import FinetuneConfig, finetune
+from graphprune.compress import CompressConfig, compress
+from graphprune.finetune import FinetuneConfig, FinetuneResult, finetune
 from graphprune.learn import LearnConfig
-from graphprune.objective import Objective
+from graphprune.objective import Objective, soft_cross_entropy
 
 # Every way of choosing channels that the tables compare: a method, and how its switches learn.
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -59,6 +60,7 @@ class Choice:
     target: str
     seed: int = 0
     learn_epochs: int = 1
+    ranking: str = "local"
     finetune: FinetuneConfig | None = field(default_factory=FinetuneConfig)
 
 
@@ -69,24 +71,27 @@ def compress_and_measure(task: Task, choice: Choice) -> tuple[nn.Module, dict[st
     None leaves fine-tuning out.
     """
     method, learning = METHODS[choice.method]
-    options: dict[str, Any] = {}
-    if learning:
-        options["learn"] = LearnConfig(**learning, epochs=choice.learn_epochs, seed=choice.seed)
+    config = CompressConfig(
+        learn=LearnConfig(**learning, epochs=choice.learn_epochs, seed=choice.seed),
+        ranking=choice.ranking,
+        batch_size=task.batch_size,
+        evaluate=False,
+        seed=choice.seed,
+    )
     started = time.perf_counter()
-    compressed = graphprune.compress(
+    compressed = compress(
         task.model,
         (task.example,),
         target=choice.target,
         method=method,
-        data=loader(task.train, task.batch_size, shuffle=True, seed=choice.seed),
-        finetune_epochs=0,
-        seed=choice.seed,
-        **options,
+        data=(task.train.normalise(task.train.pixels), task.train.labels),
+        config=config,
     )
     small = compressed.model
     record: dict[str, Any] = {
         "method": choice.method,
         "target": choice.target,
+        "ranking": choice.ranking,
         "seconds_compress": round(time.perf_counter() - started, 1),
         "parameters": parameters(small),
         "macs": macs(small, task.example),
@@ -94,10 +99,32 @@ def compress_and_measure(task: Task, choice: Choice) -> tuple[nn.Module, dict[st
         "error_pruned": error_percent(small, task.test),
     }
     if choice.finetune is not None:
-        batches = loader(
-            task.train, task.batch_size, shuffle=True, augment=task.augment, seed=choice.seed
-        )
-        tuned = finetune(small, batches, choice.finetune, Objective(teacher=task.model))
+        tuned = fine_tune(small, task, choice.finetune)
         record["seconds_finetune"] = round(tuned.seconds, 1)
         record["error"] = error_percent(small, task.test)
     return small, record
+
+
+def fine_tune(model: nn.Module, task: Task, config: FinetuneConfig) -> FinetuneResult:
+    """Fine-tune ``model`` in place towards the labels and the outputs of ``task.model``."""
+    images, objective = task.train, Objective(teacher=task.model)
+    if task.augment is None:
+        # The same images in every epoch: the teacher need see them only once.
+        images, objective = with_scores(images, task.model), Objective(loss=distilled)
+    batches = loader(images, task.batch_size, shuffle=True, augment=task.augment, seed=config.seed)
+    return finetune(model, batches, config, objective)
+
+
+@torch.no_grad()
+def with_scores(images: Images, teacher: nn.Module) -> Images:
+    """``images`` with float targets (N, 1 + classes): the label, then the teacher's scores."""
+    scores = torch.cat([teacher(inputs) for inputs, _ in loader(images, 500)])
+    targets = torch.cat([images.labels[:, None].float(), scores], dim=1)
+    return dataclasses.replace(images, labels=targets)
+
+
+def distilled(output: Any, target: Any) -> torch.Tensor:
+    """Loss against the targets of ``with_scores``, equal to ``Objective`` with a teacher."""
+    weight, temperature = Objective().distill_weight, Objective().temperature
+    task = nn.functional.cross_entropy(output, target[:, 0].long())
+    return (1 - weight) * task + weight * soft_cross_entropy(output, target[:, 1:], temperature)

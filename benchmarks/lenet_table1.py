@@ -54,7 +54,7 @@ def table(records: list[dict[str, Any]]) -> str:
         seconds = record.get("seconds_compress", 0) + record.get("seconds_finetune", 0)
         rows.append(
             (
-                f"{record['method']} {record['target']}",
+                f"{record['method']} {record['target']} {record['ranking']}",
                 "-".join(map(str, record["widths"])),
                 f"{record['error']:.2f}",
                 record["macs"],
@@ -89,6 +89,9 @@ def table(records: list[dict[str, Any]]) -> str:
 @click.option("--finetune-epochs", default=20, show_default=True)
 @click.option("--lr", default=0.005, show_default=True, help="Peak rate of fine-tuning (AdamW).")
 @click.option("--shift", default=0, show_default=True, help="Augmentation: pixels moved at most.")
+@click.option(
+    "--ranking", type=click.Choice(["local", "global"]), default="local", show_default=True
+)
 @click.option("--train-images", type=click.IntRange(1), help="Use only the first so many images.")
 @click.option("--threads", default=1, show_default=True)
 @click.option(
@@ -137,7 +140,9 @@ def _measure(output: Path, options: dict[str, Any]) -> None:
                     weight_decay=0.0,
                     seed=seed,
                 )
-                choice = Choice(method, target, seed, options["learn_epochs"], tuning)
+                choice = Choice(
+                    method, target, seed, options["learn_epochs"], options["ranking"], tuning
+                )
                 _, record = compress_and_measure(task, choice)
                 record |= {
                     "train_images": len(train_set),

@@ -14,13 +14,12 @@ from typing import Any
 import click
 
 from benchmarks.baselines import CIFAR_AUGMENT, dense
-from benchmarks.compressing import METHODS, Choice, Task, compress_and_measure
+from benchmarks.compressing import METHODS, Choice, Task, compress_and_measure, fine_tune
 from benchmarks.conditions import RESULTS, append, conditions, markdown_table, read, set_up
-from benchmarks.data import cifar10, loader
+from benchmarks.data import cifar10
 from benchmarks.measure import macs, parameters
 from benchmarks.training import error_percent
-from graphprune.finetune import FinetuneConfig, finetune
-from graphprune.objective import Objective
+from graphprune.finetune import FinetuneConfig
 
 DENSE = "dense"
 DENSE_TUNED = "dense, tuned on"
@@ -50,7 +49,7 @@ def table(records: list[dict[str, Any]]) -> str:
     return markdown_table(heads, rows)
 
 
-def dense_record(task: Task, tuning: FinetuneConfig | None, seed: int) -> dict[str, Any]:
+def dense_record(task: Task, tuning: FinetuneConfig | None) -> dict[str, Any]:
     """The dense model as it is, or (``tuning``) after the same fine-tuning as the small ones.
 
     The same means the same objective too: distillation from the dense model as it was.
@@ -58,8 +57,7 @@ def dense_record(task: Task, tuning: FinetuneConfig | None, seed: int) -> dict[s
     model, seconds = task.model, 0.0
     if tuning is not None:
         model = copy.deepcopy(task.model)
-        batches = loader(task.train, task.batch_size, shuffle=True, augment=task.augment, seed=seed)
-        seconds = finetune(model, batches, tuning, Objective(teacher=task.model)).seconds
+        seconds = fine_tune(model, task, tuning).seconds
     return {
         "method": DENSE if tuning is None else DENSE_TUNED,
         "parameters": parameters(model),
@@ -87,6 +85,9 @@ def dense_record(task: Task, tuning: FinetuneConfig | None, seed: int) -> dict[s
 @click.option("--learn-epochs", default=1, show_default=True, help="Of the switches.")
 @click.option("--finetune-epochs", default=3, show_default=True)
 @click.option("--lr", default=0.02, show_default=True, help="Peak rate of fine-tuning (SGD).")
+@click.option(
+    "--ranking", type=click.Choice(["local", "global"]), default="local", show_default=True
+)
 @click.option("--train-images", type=click.IntRange(1), help="Use only the first so many images.")
 @click.option("--test-images", type=click.IntRange(1), help="Use only the first so many images.")
 @click.option("--threads", default=1, show_default=True)
@@ -125,10 +126,12 @@ def _measure(output: Path, options: dict[str, Any]) -> None:
 
     for schedule_or_none in (None, tuning):
         set_up(seed, options["threads"])
-        keep(dense_record(task, schedule_or_none, seed))
+        keep(dense_record(task, schedule_or_none))
     for method in options["methods"]:
         set_up(seed, options["threads"])
-        choice = Choice(method, options["target"], seed, options["learn_epochs"], tuning)
+        choice = Choice(
+            method, options["target"], seed, options["learn_epochs"], options["ranking"], tuning
+        )
         keep(compress_and_measure(task, choice)[1])
 
 
