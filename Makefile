@@ -18,6 +18,7 @@ help:
 	@echo "make test    lint, type-check and run the tests"
 	@echo "make lint    lint and type-check only"
 	@echo "make format  put the code in the project's format"
+	@echo "make setup   only set up .venv"
 	@echo "make clean   remove .venv and everything that was built"
 
 $(PY):

@@ -18,7 +18,7 @@ from graphprune.io.text import one_line
 _SPEC = re.compile(r"\s*([^{}\s]+?)\s*(?:\{(.*)\}\s*)?", re.DOTALL)
 # A piece runs up to the next comma that lies in neither brackets nor quotes.
 _PIECE = re.compile(r"""(?:[^,\[\]"']|\[[^\[\]]*\]|"[^"]*"|'[^']*')+""")
-_SCALARS: dict[Any, click.ParamType] = {
+_SCALARS: dict[Any, click.ParamType[Any]] = {
     bool: click.BOOL,
     int: click.INT,
     float: click.FLOAT,
