@@ -180,7 +180,7 @@ class _Run:
         optimizer.zero_grad(set_to_none=True)
         with self.runtime.autocast():
             losses = self.objective(run_module(module, inputs), inputs, target)
-        losses["loss"].backward()  # type: ignore[no-untyped-call]
+        losses["loss"].backward()
         parameters = [p for p in module.parameters() if p.grad is not None]
         self.runtime.average_gradients(parameters)
         if self.config.max_gradient > 0:

@@ -192,12 +192,12 @@ class _Task:
                 fit = torch.zeros((), device=self.runtime.device)
                 for _ in range(samples):
                     part = self._fit(network, inputs, target) / samples
-                    part.backward()  # type: ignore[no-untyped-call]
+                    part.backward()
                     fit = fit + part.detach()
                 kl = total_penalty(network.switches.values())
                 weight = self._kl_weight(step)
                 if weight > 0:
-                    (kl * weight).backward()  # type: ignore[no-untyped-call]
+                    (kl * weight).backward()
                 self.runtime.average_gradients(parameters)
                 optimizer.step()
                 log.add(loss=fit, kl=kl)
