@@ -53,12 +53,13 @@ class GroupRow:
 
 @dataclass(frozen=True)
 class PinRow:
-    """A parameter dimension of which channels had to stay, and why."""
+    """A parameter dimension of which channels had to stay, why, and where in the user's code."""
 
     parameter: str
     dim: int
     channels: int
     reason: str
+    source: str = ""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ class Captured:
             qualified names and are copies, so the caller's model never changes with it.
         args: positional example inputs (real tensors).
         kwargs: keyword example inputs.
-        batch_dims: for each tensor leaf of ``(args, kwargs)`` the dimension that may vary, else None.
+        batch_dims: for each tensor leaf of ``(args, kwargs)`` the dimension that may vary, or None.
     """
 
     module: TrainableGraphModule
@@ -40,7 +40,7 @@ class Captured:
 
 
 def normalise_inputs(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Example inputs as (args, kwargs): a tensor, a tuple or list of arguments, or a dict by name."""
+    """Example inputs as (args, kwargs), from a tensor, a tuple of arguments, or a dict by name."""
     if isinstance(example_inputs, torch.Tensor):
         return (example_inputs,), {}
     if isinstance(example_inputs, Mapping):
@@ -149,7 +149,7 @@ def _export(
                 return torch.export.export(
                     model, attempt_args, attempt_kwargs, dynamic_shapes=shapes, strict=False
                 )
-        except Exception as error:  # torch.export raises its own and the model's errors alike
+        except Exception as error:  # noqa: BLE001 - torch.export raises the model's errors too
             failure = error
     assert failure is not None
     reason = str(failure).strip().splitlines()[0] if str(failure).strip() else repr(failure)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,24 @@ from torch.fx.passes.infra.pass_base import PassBase
 
 from graphprune.budget import Choice, choose
 from graphprune.capture import Captured, capture
-from graphprune.certify import Certificate, certify_shrink, check_inputs, describe_inputs, model_limit
+from graphprune.certify import (
+    Certificate,
+    certify_shrink,
+    check_inputs,
+    describe_inputs,
+    model_limit,
+)
+from graphprune.clock import Clock
+from graphprune.deliver import deliver
+from graphprune.devices import Batch
 from graphprune.embed import embed
 from graphprune.errors import DataError, ModelError
 from graphprune.evaluate import evaluate
+from graphprune.exporters.report import Report
+from graphprune.feed import Feed, feed_for
 from graphprune.finetune import FinetuneConfig, FinetuneResult, finetune
 from graphprune.groups import Analysis, analyse
-from graphprune.io import DataBundle, Loss, as_data, check_data_fits
+from graphprune.io import Loss, as_data, check_data_fits
 from graphprune.learn import LearnConfig
 from graphprune.masked import MaskedReference
 from graphprune.objective import Objective
@@ -31,6 +41,7 @@ from graphprune.passes.shrink import Shrink
 from graphprune.plan import Plan
 from graphprune.progress import Progress
 from graphprune.recalibrate import recalibrate_batchnorm
+from graphprune.reporting import make_report
 from graphprune.rewrite import retrace_shapes
 from graphprune.scoring import Scores, resolve_method, score_channels
 from graphprune.target import Target, parse_target
@@ -71,6 +82,7 @@ class CompressConfig:
 class Stages:
     """What each stage of a compression handed on, for the report and for whoever wants to look."""
 
+    source: str
     dense: Captured
     small: Captured
     analysis: Analysis
@@ -78,8 +90,15 @@ class Stages:
     choice: Choice
     finetuned: FinetuneResult | None
     evaluations: dict[str, dict[str, float]]
-    seconds: dict[str, float]
+    held_out: Iterable[Batch] | None
+    loss: Loss | None
+    clock: Clock
     notes: tuple[str, ...]
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Wall time by stage."""
+        return self.clock.seconds
 
 
 @dataclass(frozen=True)
@@ -98,11 +117,9 @@ class Compressed:
     certificate: Certificate
     stages: Stages
 
-    @property
-    def report(self) -> Any:
-        """The :class:`graphprune.exporters.report.Report` of this compression."""
-        from graphprune.reporting import make_report
-
+    @cached_property
+    def report(self) -> Report:
+        """What was asked and what came of it."""
         return make_report(self)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
@@ -112,12 +129,10 @@ class Compressed:
             UsageError: the folder is in use.
             CertificateError: an exported model is not proved equal; nothing is left behind.
         """
-        from graphprune.deliver import deliver
-
         return deliver(self, Path(folder), overwrite=overwrite)
 
 
-def compress(
+def compress(  # noqa: PLR0913 - the one call that users type; the rest is in the config
     model: nn.Module | torch.export.ExportedProgram,
     example_inputs: Any,
     *,
@@ -157,11 +172,11 @@ def compress(
         raise DataError(f"finetune_epochs is {finetune_epochs}; give 0 or more")
     if finetune_epochs and data is None:
         raise DataError("fine-tuning needs data; give --data (data=) or 0 epochs")
-    clock = _Clock(config.progress)
+    clock = Clock(config.progress)
     notes = [method_note] if method_note else []
     with clock.stage("capture"):
         dense = _capture(model, example_inputs, config)
-        bundle = _prepare_data(data, dense, loss) if data is not None else None
+        feed = _prepare_data(data, dense, loss, config) if data is not None else None
     with clock.stage("analyse"):
         analysis = analyse(dense.module)
     with clock.stage("score"):
@@ -169,7 +184,7 @@ def compress(
             dense,
             analysis,
             method,
-            _training_batches(bundle, config, config.learn.seed) if bundle else None,
+            feed.training(config.learn.seed) if feed else None,
             learn=config.learn,
             loss=loss,
             progress=config.progress,
@@ -187,23 +202,35 @@ def compress(
     with clock.stage("certify"):
         certificate = _certify(captured, analysis, choice.plan, config.seed)
     finetuned = None
-    if bundle is not None and config.recalibrate:
+    if feed is not None and config.recalibrate:
         with clock.stage("recalibrate"):
-            recalibrate_batchnorm(small, _training_batches(bundle, config, config.seed))
-    if bundle is not None and finetune_epochs:
+            recalibrate_batchnorm(small, feed.training(config.seed))
+    if feed is not None and finetune_epochs:
         with clock.stage("finetune"):
-            finetuned = _finetune(captured, dense, bundle, loss, finetune_epochs, config)
-    if bundle is not None:
+            finetuned = _finetune(captured, dense, feed, loss, finetune_epochs, config)
+    if feed is not None:
         with clock.stage("certify again"):
             certificate = _certify(captured, analysis, choice.plan, config.seed)
     evaluations: dict[str, dict[str, float]] = {}
-    if bundle is not None and config.evaluate:
+    if feed is not None and config.evaluate:
         with clock.stage("evaluate"):
             for name, module in (("dense", dense.module), ("pruned", small)):
-                held_out = bundle.batches(config.batch_size, holdout=True)
-                evaluations[name] = evaluate(module, held_out, loss=loss, teacher=dense.module)
+                evaluations[name] = evaluate(
+                    module, feed.held_out(), loss=loss, teacher=dense.module
+                )
     stages = Stages(
-        dense, captured, analysis, scores, choice, finetuned, evaluations, clock.seconds, tuple(notes)
+        config.source or type(model).__name__,
+        dense,
+        captured,
+        analysis,
+        scores,
+        choice,
+        finetuned,
+        evaluations,
+        feed.held_out() if feed is not None and config.evaluate else None,
+        loss,
+        clock,
+        tuple(notes),
     )
     return Compressed(small, choice.plan, certificate, stages)
 
@@ -223,17 +250,18 @@ def _capture(model: Any, example_inputs: Any, config: CompressConfig) -> Capture
     return dense
 
 
-def _prepare_data(data: Any, dense: Captured, loss: Loss | None) -> DataBundle:
+def _prepare_data(data: Any, dense: Captured, loss: Loss | None, config: CompressConfig) -> Feed:
+    if config.batch_size < 1:
+        raise DataError(f"batch_size is {config.batch_size}; give at least 1")
     bundle = as_data(data)
+    feed = feed_for(dense, bundle, config.batch_size)
     expected = (dense.args, dense.kwargs) if not dense.kwargs else None
-    return check_data_fits(
+    if feed.fixed:  # the check runs two examples, which such a model may not accept
+        return feed
+    checked = check_data_fits(
         bundle, dense.module, expected=expected, labels_are_classes=loss is None
     )
-
-
-def _training_batches(bundle: DataBundle, config: CompressConfig, seed: int) -> Any:
-    size = min(config.batch_size, len(bundle.train))  # type: ignore[arg-type]
-    return bundle.batches(size, shuffle=True, seed=seed, drop_last=True)
+    return replace(feed, bundle=checked)
 
 
 def _certify(captured: Captured, analysis: Analysis, plan: Plan, seed: int) -> Certificate:
@@ -249,52 +277,33 @@ def _certify(captured: Captured, analysis: Analysis, plan: Plan, seed: int) -> C
 def _finetune(
     small: Captured,
     dense: Captured,
-    bundle: DataBundle,
+    feed: Feed,
     loss: Loss | None,
     epochs: int,
     config: CompressConfig,
 ) -> FinetuneResult:
-    teacher = dense.module if config.distill or not bundle.has_labels else None
+    teacher = dense.module if config.distill or not feed.has_labels else None
     return finetune(
         small.module,
-        _training_batches(bundle, config, config.finetune.seed),
+        feed.training(config.finetune.seed),
         replace(config.finetune, epochs=epochs),
-        Objective(loss=loss if bundle.has_labels else None, teacher=teacher),
-        _judge_by(bundle, loss, dense, config),
+        Objective(loss=loss if feed.has_labels else None, teacher=teacher),
+        _judge_by(feed, loss, dense, config),
         config.progress,
     )
 
 
 def _judge_by(
-    bundle: DataBundle, loss: Loss | None, dense: Captured, config: CompressConfig
+    feed: Feed, loss: Loss | None, dense: Captured, config: CompressConfig
 ) -> Callable[[nn.Module], float] | None:
     """How fine-tuning picks its best epoch: held-out accuracy, else the negative loss."""
     if not config.evaluate:
         return None
 
     def judge(module: nn.Module) -> float:
-        held_out = bundle.batches(config.batch_size, holdout=True)
-        figures = evaluate(module, held_out, loss=loss, teacher=dense.module)
+        figures = evaluate(module, feed.held_out(), loss=loss, teacher=dense.module)
         if "accuracy" in figures:
             return figures["accuracy"]
         return -figures.get("loss", figures.get("distance", 0.0))
 
     return judge
-
-
-class _Clock:
-    """Times stages and tells the progress callback of each."""
-
-    def __init__(self, progress: Progress | None) -> None:
-        self.seconds: dict[str, float] = {}
-        self._progress = progress
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        if self._progress is not None:
-            self._progress(name, 0, 1, {})
-        started = time.perf_counter()
-        yield
-        self.seconds[name] = time.perf_counter() - started
-        if self._progress is not None:
-            self._progress(name, 1, 1, {})

@@ -112,7 +112,7 @@ class Analysis:
 
     @cached_property
     def graph(self) -> nx.Graph:
-        """Coupled parameter dimensions: nodes ``(parameter, dim)`` with their group, edges ``ops``."""
+        """Coupled parameter dimensions: nodes ``(parameter, dim)``, edges with their ``ops``."""
         graph = nx.Graph()
         for group in self.groups:
             for member in group.members:
@@ -133,7 +133,7 @@ def analyse(module: fx.GraphModule) -> Analysis:
     """Find the channel groups of a captured graph.
 
     Args:
-        module: ``Captured.module``, or any graph of ATen calls with fake tensors in ``meta["val"]``.
+        module: ``Captured.module``, or any graph of ATen calls with fake tensors as values.
     """
     context = propagate(module)
     roots = context.store.roots()

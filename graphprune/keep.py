@@ -52,8 +52,10 @@ class Keep:
                 if index.ndim == 1:
                     tensor = tensor.index_select(dim, index.to(tensor.device))
                 else:
-                    size = [n if d == dim else m for d, (n, m) in enumerate(
-                        zip(index.shape, tensor.shape, strict=True))]
+                    size = [
+                        n if d == dim else m
+                        for d, (n, m) in enumerate(zip(index.shape, tensor.shape, strict=True))
+                    ]
                     tensor = tensor.gather(dim, index.to(tensor.device).expand(size))
         return tensor
 
@@ -75,7 +77,7 @@ class Keep:
         rows_kept = result.get(0)
         for dim, positions in result.items():
             if dim and rows_kept and positions and isinstance(positions[0], list):
-                full = {i: row for i, row in enumerate(positions)}
+                full = dict(enumerate(positions))
                 result[dim] = [full[i] for i in rows_kept if i in full]  # type: ignore[index]
         return dict(sorted(result.items()))
 

@@ -1,4 +1,4 @@
-"""Rewriting a graph for what is kept: sizes baked into calls, and the proof that views still fit."""
+"""Rewriting a graph for what is kept: sizes baked into calls, and proof that views still fit."""
 
 from __future__ import annotations
 
@@ -117,8 +117,10 @@ def _run(node: fx.Node, source: fx.Node, value: torch.Tensor) -> list[torch.Tens
     def stand_in(argument: fx.Node) -> Any:
         if argument is source:
             return value
-        return value.new_zeros(()).expand(shape_of(argument)) if is_tensor(argument) else (
-            concrete(argument)
+        return (
+            value.new_zeros(()).expand(shape_of(argument))
+            if is_tensor(argument)
+            else (concrete(argument))
         )
 
     args = concrete(fx.node.map_arg(node.args, stand_in))

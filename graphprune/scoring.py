@@ -57,7 +57,7 @@ def resolve_method(method: str, has_data: bool) -> tuple[str, str]:
     return method, ""
 
 
-def score_channels(
+def score_channels(  # noqa: PLR0913
     captured: Captured,
     analysis: Analysis,
     method: str,

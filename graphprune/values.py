@@ -1,4 +1,4 @@
-"""Reading shapes and kinds off the fake tensors that a captured graph carries in ``meta["val"]``."""
+"""Reading shapes and kinds off the fake tensors that a captured graph carries."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class OneLineErrors(click.Group):
         given = list(sys.argv[1:] if args is None else args)
         try:
             result = super().main(given, prog_name, complete_var, False, **extra)
-        except (Exception, KeyboardInterrupt) as error:
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last resort
             if "--debug" in given:
                 traceback.print_exception(error)
             message, status = describe(error)

@@ -65,7 +65,7 @@ def _groups(data: dict[str, Any], members: bool) -> Table:
 
 
 def _pins(data: dict[str, Any]) -> Table:
-    table = Table(title="\nwhat stays, and why", title_justify="left", box=None, header_style="bold")
+    table = Table(title="\nwhat stays, and why", title_justify="left", box=None)
     for name in ("parameter", "dim", "channels", "reason", "your code"):
         table.add_column(name, overflow="fold")
     for pin in data["pinned"]:

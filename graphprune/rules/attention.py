@@ -15,7 +15,9 @@ def label_attention(context: Context, node: fx.Node) -> Labels:
     """scaled_dot_product_attention(query, key, value, mask): softmax(q k^T + mask) v."""
     query, key, value = node.args[:3]
     mask = node.args[3] if len(node.args) > 3 else node.kwargs.get("attn_mask")
-    assert isinstance(query, fx.Node) and isinstance(key, fx.Node) and isinstance(value, fx.Node)
+    assert isinstance(query, fx.Node)
+    assert isinstance(key, fx.Node)
+    assert isinstance(value, fx.Node)
     reason = f"attention {node.name}"
     q_shape, k_shape, v_shape = shape_of(query), shape_of(key), shape_of(value)
     rank = len(q_shape)

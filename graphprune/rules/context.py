@@ -187,7 +187,7 @@ class Context:
 
     def reduce(self, labels: Labels, dims: Iterable[int], *, keepdim: bool = False) -> Labels:
         """Sum over ``dims``: what varies along them alone just loses terms."""
-        gone = {dim for dim in dims}
+        gone = set(dims)
         result = []
         for slot in labels:
             vary = varying(slot)

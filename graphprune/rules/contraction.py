@@ -51,9 +51,7 @@ def _add_bias(context: Context, node: fx.Node, labels: Labels, bias: Any, dim: i
     (size,) = shape_of(bias)
     shape[dim] = size
     laid = tuple(slot.reshape(shape) for slot in context.of(bias))
-    return context.join(
-        [(labels, shape_of(node)), (laid, tuple(shape))], f"bias of {node.name}"
-    )
+    return context.join([(labels, shape_of(node)), (laid, tuple(shape))], f"bias of {node.name}")
 
 
 def _produced(context: Context, node: fx.Node, labels: Labels, dim: int) -> Labels:
@@ -69,7 +67,8 @@ def label_linear(context: Context, node: fx.Node) -> Labels:
     """linear(x, weight (O, I), bias): joint index space (..., O, I)."""
     x, weight = node.args[0], node.args[1]
     bias = node.args[2] if len(node.args) > 2 else node.kwargs.get("bias")
-    assert isinstance(x, fx.Node) and isinstance(weight, fx.Node)
+    assert isinstance(x, fx.Node)
+    assert isinstance(weight, fx.Node)
     shape, matrix = shape_of(x), shape_of(weight)
     rank = len(shape) + 1
     left = (unsqueeze(context.of(x), -2), (*shape[:-1], 1, shape[-1]))
@@ -83,7 +82,8 @@ def label_linear(context: Context, node: fx.Node) -> Labels:
 def label_matmul(context: Context, node: fx.Node) -> Labels:
     """matmul, mm, bmm: joint index space (..., M, K, N), with missing M or N of size 1."""
     left, right = node.args[-2:]
-    assert isinstance(left, fx.Node) and isinstance(right, fx.Node)
+    assert isinstance(left, fx.Node)
+    assert isinstance(right, fx.Node)
     return _matmul(context, node, left, right)
 
 
@@ -119,7 +119,8 @@ def _leads_to_parameter(node: fx.Node) -> bool:
 def label_addmm(context: Context, node: fx.Node) -> Labels:
     """addmm/baddbmm(added, left, right): a product and an element-wise sum."""
     added, left, right = node.args[:3]
-    assert isinstance(left, fx.Node) and isinstance(right, fx.Node)
+    assert isinstance(left, fx.Node)
+    assert isinstance(right, fx.Node)
     assert isinstance(added, fx.Node)
     product = _matmul(context, node, left, right)
     rank = len(shape_of(node))
@@ -159,7 +160,8 @@ def label_convolution(context: Context, node: fx.Node) -> Labels:
     """
     x, weight = node.args[0], node.args[1]
     bias = node.args[2] if len(node.args) > 2 else node.kwargs.get("bias")
-    assert isinstance(x, fx.Node) and isinstance(weight, fx.Node)
+    assert isinstance(x, fx.Node)
+    assert isinstance(weight, fx.Node)
     _, groups = _groups(node)
     x_shape, w_shape = shape_of(x), shape_of(weight)
     space = len(w_shape) - 2
@@ -201,8 +203,9 @@ def label_convolution(context: Context, node: fx.Node) -> Labels:
 def _without_space(context: Context, node: fx.Node, signal: Labels, w_shape: Shape) -> Labels:
     """Channels that lie along space stay, unless every output position sees just its own."""
     assert isinstance(node.args[0], fx.Node)
-    pointwise = all(size == 1 for size in w_shape[2:]) and shape_of(node.args[0])[2:] == (
-        shape_of(node)[2:]
+    pointwise = (
+        all(size == 1 for size in w_shape[2:])
+        and shape_of(node.args[0])[2:] == (shape_of(node)[2:])
     )
     if pointwise:
         return signal
@@ -239,7 +242,8 @@ def rewrite_convolution(rewriter: Rewriter, node: fx.Node) -> None:
     if groups == 1:
         return
     x, weight = node.args[0], node.args[1]
-    assert isinstance(x, fx.Node) and isinstance(weight, fx.Node)
+    assert isinstance(x, fx.Node)
+    assert isinstance(weight, fx.Node)
     channels = rewriter.shapes(x)[1][-(len(shape_of(weight)) - 1)]
     per_group = rewriter.shapes(weight)[1][1]
     if _is_transposed(node):

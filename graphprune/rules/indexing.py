@@ -50,7 +50,8 @@ def _pin_indices(context: Context, node: fx.Node, source: fx.Node) -> None:
 def label_index(context: Context, node: fx.Node) -> Labels:
     """x[i, :, j]: the dimensions with an index are locked."""
     source, indices = node.args[0], node.args[1]
-    assert isinstance(source, fx.Node) and isinstance(indices, list | tuple)
+    assert isinstance(source, fx.Node)
+    assert isinstance(indices, list | tuple)
     for index in indices:
         if isinstance(index, fx.Node) and index.meta["val"].dtype in (torch.bool, torch.uint8):
             context.pin(context.of(source), f"indexed by a mask in {node.name}")
@@ -75,7 +76,8 @@ def label_index_select(context: Context, node: fx.Node) -> Labels:
 def label_embedding(context: Context, node: fx.Node) -> Labels:
     """embedding(table (V, D), index): the vocabulary stays, the features are brought forth."""
     table, index = node.args[:2]
-    assert isinstance(table, fx.Node) and isinstance(index, fx.Node)
+    assert isinstance(table, fx.Node)
+    assert isinstance(index, fx.Node)
     context.pin(context.of(index), f"used as an index by {node.name}")
     kept = context.lock(context.of(table), [0], f"vocabulary of {node.name}")
     rank = len(shape_of(node))

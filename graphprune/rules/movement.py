@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -85,7 +86,7 @@ def label_slice(context: Context, node: fx.Node) -> NodeLabels:
     """slice/narrow: the part before the start must be shortened evenly as well."""
     source = node.args[0]
     assert isinstance(source, fx.Node)
-    dim, start, end, step = _slice_bounds(node)
+    dim, start, _end, step = _slice_bounds(node)
     if step != 1:
         for slot in context.of(source):
             if dim in varying(slot):
@@ -178,7 +179,7 @@ def rewrite_split(rewriter: Rewriter, node: fx.Node) -> None:
     bounds = [0]
     for part in node.meta["val"]:
         bounds.append(bounds[-1] + concrete_int(part.shape[dim]))
-    sizes = [kept(b) - kept(a) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    sizes = [kept(b) - kept(a) for a, b in itertools.pairwise(bounds)]
     node.target = aten.split_with_sizes.default
     node.args, node.kwargs = (source, sizes, dim), {}
 
@@ -224,8 +225,10 @@ def _side_by_side(
     if not shared:
         return []
     others = {d for dims in shared for d in dims}
-    if any(len(slots) > 1 for slots in own) or len(shared) > 1 or (
-        others and any(len(slots) != 1 for slots in own)
+    if (
+        any(len(slots) > 1 for slots in own)
+        or len(shared) > 1
+        or (others and any(len(slots) != 1 for slots in own))
     ):
         context.pin([s for slots in own for s in slots], f"{reason}: unlike grids side by side")
         return []
@@ -317,7 +320,9 @@ def label_pixel_shuffle(context: Context, node: fx.Node) -> Labels:
 
 
 register(MOVE, *overloads(*_COPIES))
-register(Rule(label_slice, rewrite=rewrite_slice, moves=True), aten.slice.Tensor, aten.narrow.default)
+register(
+    Rule(label_slice, rewrite=rewrite_slice, moves=True), aten.slice.Tensor, aten.narrow.default
+)
 register(Rule(label_select, rewrite=rewrite_select, moves=True), aten.select.int)
 register(Rule(label_select, moves=True), aten.unbind.int)
 register(

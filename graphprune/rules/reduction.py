@@ -42,9 +42,8 @@ def reduced_dims(node: fx.Node) -> list[int]:
 
 def label_sum(context: Context, node: fx.Node) -> Labels:
     """sum and mean: what varies along the reduced dimensions alone just loses terms."""
-    return context.reduce(
-        context.of(node.args[0]), reduced_dims(node), keepdim=bool(_argument(node, "keepdim", False))
-    )
+    keepdim = bool(_argument(node, "keepdim", False))
+    return context.reduce(context.of(node.args[0]), reduced_dims(node), keepdim=keepdim)
 
 
 def masked_mean(

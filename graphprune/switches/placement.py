@@ -1,4 +1,4 @@
-"""Where switches go: behind each group's producers, after the affine that follows, before the nonlinearity.
+"""Where switches go: behind each producer and the affine that follows, before the nonlinearity.
 
 A switch before a normalisation would be divided away again, or shift against its bias; a switch
 after the nonlinearity is not eq. 2 of the paper.

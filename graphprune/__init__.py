@@ -1,0 +1,54 @@
+"""Structured pruning of any PyTorch model: groups found, channels weighed, tensors shrunk, proved.
+
+The names below are the public API; everything else is internal. Where a function has the name of
+its module (``graphprune.capture``), the function is what the package shows.
+"""
+
+from graphprune.budget import choose
+from graphprune.capture import Captured, capture
+from graphprune.certify import certify
+from graphprune.compress import CompressConfig, Compressed, compress
+from graphprune.exporters.onnx import export_onnx
+from graphprune.exporters.pt2 import load_pt2, save_pt2
+from graphprune.finetune import FinetuneConfig, finetune
+from graphprune.groups import Analysis, ChannelGroup, analyse
+from graphprune.learn import LearnConfig, learn_switches
+from graphprune.load import load
+from graphprune.masked import MaskedReference
+from graphprune.passes.insert_switches import InsertSwitches
+from graphprune.passes.shrink import Shrink
+from graphprune.plan import Plan
+from graphprune.scoring import score_channels
+from graphprune.switches.placement import switch_sites
+from graphprune.target import Target, parse_target
+from graphprune.verify import verify
+
+__all__ = [
+    "Analysis",
+    "Captured",
+    "ChannelGroup",
+    "CompressConfig",
+    "Compressed",
+    "FinetuneConfig",
+    "InsertSwitches",
+    "LearnConfig",
+    "MaskedReference",
+    "Plan",
+    "Shrink",
+    "Target",
+    "analyse",
+    "capture",
+    "certify",
+    "choose",
+    "compress",
+    "export_onnx",
+    "finetune",
+    "learn_switches",
+    "load",
+    "load_pt2",
+    "parse_target",
+    "save_pt2",
+    "score_channels",
+    "switch_sites",
+    "verify",
+]

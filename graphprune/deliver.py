@@ -1,0 +1,134 @@
+"""Delivery: export, prove the files, measure, report; all in one folder or nothing at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from graphprune.capture import Captured
+from graphprune.certify import Certificate, certify_onnx, certify_reload
+from graphprune.evaluate import evaluate
+from graphprune.exporters.onnx import export_onnx
+from graphprune.exporters.output_folder import output_folder
+from graphprune.exporters.pt2 import save_pt2
+from graphprune.exporters.report import Measured, Report, file_hash
+from graphprune.fresh_inputs import with_batch
+from graphprune.measure import call, latencies
+from graphprune.onnxrun import OnnxModel
+from graphprune.trees import Inputs, tensor_leaves
+
+if TYPE_CHECKING:
+    from graphprune.compress import Compressed
+
+LATENCY_BATCH = 1
+
+
+def deliver(result: Compressed, folder: Path, *, overwrite: bool = False) -> Path:
+    """Write model.onnx, model.pt2, plan.json and report.json to ``folder``.
+
+    The folder appears only once everything in it is proved.
+
+    Raises:
+        UsageError: the folder is in use or cannot be written.
+        ModelError: the model cannot be exported.
+        CertificateError: a file is not proved equal to the model.
+    """
+    stages = result.stages
+    small, clock = stages.small, stages.clock
+    with output_folder(folder, overwrite=overwrite) as place:
+        with clock.stage("export"):
+            onnx_files = export_onnx(small, place / "model.onnx")
+            save_pt2(small, place / "model.pt2")
+            result.plan.save(place / "plan.json")
+        with clock.stage("certify files"):
+            certificate = _certify_files(result.certificate, small, place)
+        with clock.stage("measure"):
+            report = _measure(result, place / "model.onnx")
+        names = [path.name for path in onnx_files] + ["model.pt2", "plan.json"]
+        dataclasses.replace(
+            report,
+            certificate=certificate,
+            seconds={name: round(value, 3) for name, value in clock.seconds.items()},
+            files={name: file_hash(place / name) for name in names},
+        ).write_json(place / "report.json")
+    return folder
+
+
+def _certify_files(proved: Certificate, small: Captured, place: Path) -> Certificate:
+    onnx_error = certify_onnx(small, place / "model.onnx", limit=proved.limit)
+    reload_error, reload_onnx = certify_reload(place, small, limit=proved.limit)
+    return dataclasses.replace(
+        proved, onnx_error=onnx_error, reload_error=reload_error, reload_onnx_error=reload_onnx
+    )
+
+
+def _measure(result: Compressed, onnx_path: Path) -> Report:
+    """The report with latencies, and rows for the ONNX files before and after."""
+    report, stages = result.report, result.stages
+    inputs = _latency_inputs(stages.dense)
+    batch = next((t.shape[0] for t in tensor_leaves(inputs) if t.ndim), 0)
+    with tempfile.TemporaryDirectory() as scratch:
+        dense_path = Path(scratch) / "dense.onnx"
+        export_onnx(stages.dense, dense_path)
+        sessions = {"dense onnx": OnnxModel(dense_path), "onnx": OnnxModel(onnx_path)}
+        calls = {
+            "dense": call(stages.dense.module, inputs),
+            "pruned": call(stages.small.module, inputs),
+            **{name: _call(session, inputs) for name, session in sessions.items()},
+        }
+        times = latencies(calls, batch=batch)
+    models = dict(report.models)
+    figures = _judge_onnx(result, sessions["onnx"])
+    models["dense onnx"] = dataclasses.replace(models["dense"], accuracy=None, loss=None)
+    models["onnx"] = dataclasses.replace(
+        models["pruned"],
+        accuracy=figures.get("accuracy"),
+        loss=figures.get("loss", figures.get("distance")),
+    )
+    rows: dict[str, Measured] = {
+        name: dataclasses.replace(models[name], latency_ms=times[name].median_ms)
+        for name in ("dense", "dense onnx", "pruned", "onnx")
+    }
+    one = times["onnx"]
+    stated = {"batch": one.batch, "threads": one.threads, "repeats": one.repeats}
+    return dataclasses.replace(report, models=rows, latency=stated)
+
+
+def _latency_inputs(captured: Captured) -> Inputs:
+    if captured.dynamic_batch:
+        return with_batch(captured, LATENCY_BATCH)
+    return captured.args, captured.kwargs
+
+
+def _call(session: OnnxModel, inputs: Inputs) -> Any:
+    feed = session.feed(inputs)
+    return lambda: session.run(feed)
+
+
+def _judge_onnx(result: Compressed, session: OnnxModel) -> dict[str, float]:
+    held_out = result.stages.held_out
+    if held_out is None:
+        return {}
+    return evaluate(
+        _OnnxModule(session),
+        held_out,
+        loss=result.stages.loss,
+        teacher=result.stages.dense.module,
+    )
+
+
+class _OnnxModule(nn.Module):
+    """An ONNX file called like the model it came from; outputs are a flat list."""
+
+    def __init__(self, session: OnnxModel) -> None:
+        super().__init__()
+        self._session = session
+
+    def forward(self, *args: Any, **kwargs: Any) -> list[Any]:
+        outputs = self._session((args, kwargs))
+        device = next((t.device for t in tensor_leaves((args, kwargs))), None)
+        return [output.to(device) for output in outputs]

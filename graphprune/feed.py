@@ -1,0 +1,61 @@
+"""Batches for a captured model: of the size asked for, or of the one size that it accepts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from graphprune.capture import Captured
+from graphprune.errors import DataError
+from graphprune.io import DataBundle
+from graphprune.trees import tensor_leaves
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Data cut into batches.
+
+    Attributes:
+        bundle: the examples.
+        batch_size: examples per batch.
+        fixed: whether the model takes no other size, so that a shorter last batch is left out.
+    """
+
+    bundle: DataBundle
+    batch_size: int
+    fixed: bool
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the data bring targets."""
+        return self.bundle.has_labels
+
+    def training(self, seed: int) -> DataLoader[Any]:
+        """Shuffled training batches, all of the same size."""
+        size = min(self.batch_size, len(self.bundle.train))  # type: ignore[arg-type]
+        return self.bundle.batches(size, shuffle=True, seed=seed, drop_last=True)
+
+    def held_out(self) -> DataLoader[Any]:
+        """Held-out batches in order."""
+        return self.bundle.batches(self.batch_size, holdout=True, drop_last=self.fixed)
+
+
+def feed_for(captured: Captured, bundle: DataBundle, batch_size: int) -> Feed:
+    """The feed for a model.
+
+    Raises:
+        DataError: the model takes one batch size only and there are fewer examples than that.
+    """
+    if captured.dynamic_batch:
+        return Feed(bundle, batch_size, fixed=False)
+    leaves = [t for t in tensor_leaves((captured.args, captured.kwargs)) if t.ndim]
+    size = int(leaves[0].shape[0]) if leaves else batch_size
+    available = min(len(bundle.train), len(bundle.holdout))  # type: ignore[arg-type]
+    if available < size:
+        raise DataError(
+            f"the model takes batches of exactly {size} examples, but the smaller part of the data "
+            f"holds {available}; give more data, or export the model with a dynamic batch"
+        )
+    return Feed(bundle, size, fixed=True)

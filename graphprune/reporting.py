@@ -1,0 +1,68 @@
+"""The report of a compression, drawn from its stages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from graphprune.capture import Captured
+from graphprune.exporters.report import GroupRow, Measured, PinRow, Report, versions
+from graphprune.measure import count_parameters, macs_per_example
+
+if TYPE_CHECKING:
+    from graphprune.compress import Compressed
+
+
+def make_report(result: Compressed) -> Report:
+    """Everything known before export; :func:`graphprune.deliver.deliver` adds what it measures."""
+    stages = result.stages
+    models, batch = {}, 1
+    for name, captured in (("dense", stages.dense), ("pruned", stages.small)):
+        macs, batch = macs_per_example(captured)
+        models[name] = measured(captured, macs, stages.evaluations.get(name, {}))
+    dense, pruned = models["dense"], models["pruned"]
+    reached = {"channels": _channels(result)}
+    if dense.parameters and pruned.parameters is not None:
+        reached["params"] = pruned.parameters / dense.parameters
+    if dense.macs and pruned.macs is not None:
+        reached["macs"] = pruned.macs / dense.macs
+    widths = result.plan.widths
+    return Report(
+        source=stages.source,
+        method=stages.scores.method,
+        target=result.plan.target,
+        reached=reached,
+        models=models,
+        macs_batch=batch,
+        groups=tuple(
+            GroupRow(
+                group.name,
+                *widths[group.name],
+                tuple(f"{member.parameter}[{member.dim}]" for member in group.members),
+            )
+            for group in stages.analysis.groups
+        ),
+        pinned=tuple(
+            PinRow(pin.parameter, pin.dim, pin.channels, pin.reason, pin.source)
+            for pin in stages.analysis.pinned
+        ),
+        certificate=result.certificate,
+        seconds={name: round(value, 3) for name, value in stages.seconds.items()},
+        versions=versions(),
+        notes=stages.notes,
+    )
+
+
+def measured(captured: Captured, macs: int | None, figures: dict[str, float]) -> Measured:
+    """A table row of a captured model; ``figures`` come from :mod:`graphprune.evaluate`."""
+    return Measured(
+        parameters=count_parameters(captured.module),
+        macs=macs,
+        accuracy=figures.get("accuracy"),
+        loss=figures.get("loss", figures.get("distance")),
+    )
+
+
+def _channels(result: Compressed) -> float:
+    pairs = result.plan.widths.values()
+    before = sum(pair[0] for pair in pairs)
+    return sum(pair[1] for pair in pairs) / before if before else 1.0
