@@ -17,6 +17,8 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 import graphprune.passes
+from graphprune.errors import UsageError
+from graphprune.io.imports import import_callable
 from graphprune.passes import GraphPass
 from graphprune.registry import PASSES, Registry
 
@@ -39,7 +41,6 @@ def test_the_changelog_begins_with_the_version_of_the_project() -> None:
 
 def test_the_installed_version_is_that_of_the_project() -> None:
     assert version("graphprune") == PROJECT["version"]
-    assert graphprune.__version__ == PROJECT["version"]
 
 
 def test_the_installed_entry_points_are_those_of_the_project() -> None:
@@ -57,6 +58,11 @@ def test_every_entry_point_loads(group: str, name: str, target: str) -> None:
     loaded = Registry(group).load(name)
     assert inspect.isclass(loaded)
     assert f"{loaded.__module__}:{loaded.__qualname__}" == target
+
+
+def test_the_console_script_names_a_function() -> None:
+    assert PROJECT["scripts"] == {"graphprune": "graphprune.cli:main"}
+    assert callable(import_callable("graphprune.cli:main", "script", UsageError))
 
 
 def test_every_pass_of_ours_is_registered_and_keeps_the_contract() -> None:
