@@ -78,7 +78,7 @@ class Keep:
         for dim, positions in result.items():
             if dim and rows_kept and positions and isinstance(positions[0], list):
                 full = dict(enumerate(positions))
-                result[dim] = [full[i] for i in rows_kept if i in full]  # type: ignore[index]
+                result[dim] = [full[i] for i in rows_kept if i in full]
         return dict(sorted(result.items()))
 
     def count_before(self, labels: Labels, shape: Shape, dim: int) -> Callable[[int], int]:

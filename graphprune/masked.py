@@ -67,8 +67,7 @@ class MaskedReference(fx.Interpreter):
         with torch.no_grad():
             leaves = pytree.tree_leaves((args, kwargs))
             flat = self.run(*leaves, enable_io_processing=False)
-        codegen = self.module.graph._codegen  # type: ignore[union-attr]
-        return codegen.process_outputs(flat) if hasattr(codegen, "process_outputs") else flat
+        return self.graph._codegen.process_outputs(flat)
 
     def run_node(self, node: fx.Node) -> Any:
         """Run one node, then hold what is removed of its value at zero."""

@@ -127,7 +127,7 @@ def _inline(
     if isinstance(result, list | tuple):
         for user in list(call.users):
             if user.target is operator.getitem:
-                user.replace_all_uses_with(result[user.args[1]])
+                user.replace_all_uses_with(result[int(str(user.args[1]))])
                 graph.erase_node(user)
     else:
         call.replace_all_uses_with(result)

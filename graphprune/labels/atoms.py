@@ -106,4 +106,5 @@ class AtomStore:
         _, component = connected_components(matrix, directed=False)
         first = np.full(component.max() + 1, self.count, dtype=np.int64)
         np.minimum.at(first, component, np.arange(self.count))
-        return first[component]
+        classes: np.ndarray = first[component]
+        return classes

@@ -30,6 +30,10 @@ def runnable(target: Any) -> Any:
     return torch.ops.aten.reshape.default if target is torch.ops.aten.view.default else target
 
 
+def _without_dims(slot: Slot, dims: set[int]) -> Slot:
+    return slot.reshape([size for dim, size in enumerate(slot.shape) if dim not in dims])
+
+
 @dataclass
 class _Joined:
     """A slot of a joint index space, and the operands whose elements carry it."""
@@ -115,7 +119,7 @@ class Context:
             fresh = len(joined)
             for slot in labels:
                 self._merge(joined, fresh, slot, index, reason)
-        result = []
+        result: list[Slot] = []
         for entry in joined:
             keep: Labels = (entry.slot,)
             for index, (_, shape) in enumerate(operands):
@@ -206,8 +210,7 @@ class Context:
                 slot = first
             result.append(slot)
         if not keepdim:
-            keep = lambda s: [n for d, n in enumerate(s.shape) if d not in gone]  # noqa: E731
-            result = [slot.reshape(keep(slot)) for slot in result]
+            result = [_without_dims(slot, gone) for slot in result]
         return clean(result)
 
     # -- fresh ---------------------------------------------------------------------------------

@@ -63,7 +63,7 @@ def register(rule: Rule, *targets: Any) -> None:
 
 def overloads(*names: str) -> list[Any]:
     """Every overload of the aten ops of these names that this torch has."""
-    found = []
+    found: list[Any] = []
     for name in names:
         packet = getattr(torch.ops.aten, name, None)
         if packet is not None:
