@@ -57,7 +57,8 @@ class CompressConfig:
         distill: fine-tune towards the original model's outputs too.
         ranking: ``local`` thins all groups alike, ``global`` compares scores between groups.
         batch_size: examples per step of learning and fine-tuning.
-        recalibrate: re-estimate batch-norm statistics of the small model where there are data.
+        recalibrate: re-estimate the small model's batch-norm statistics on the data; without it (and
+            without fine-tuning) every value of the small model is one of the original's.
         evaluate: judge dense and small model on held-out data where there are data.
         passes: extra graph passes, run on the captured graph before it is analysed.
         seed: of everything random.
@@ -70,7 +71,7 @@ class CompressConfig:
     distill: bool = True
     ranking: str = "local"
     batch_size: int = 64
-    recalibrate: bool = True
+    recalibrate: bool = False
     evaluate: bool = True
     passes: tuple[PassBase, ...] = ()
     seed: int = 0
@@ -208,7 +209,7 @@ def compress(  # noqa: PLR0913 - the one call that users type; the rest is in th
     if feed is not None and finetune_epochs:
         with clock.stage("finetune"):
             finetuned = _finetune(captured, dense, feed, loss, finetune_epochs, config)
-    if feed is not None:
+    if finetuned is not None or (feed is not None and config.recalibrate):
         with clock.stage("certify again"):
             certificate = _certify(captured, analysis, choice.plan, config.seed)
     evaluations: dict[str, dict[str, float]] = {}

@@ -36,6 +36,9 @@ from graphprune.cli.source import model_options, read_source
 @click.option("--finetune-epochs", default=0, show_default=True, help="Epochs of fine-tuning.")
 @click.option("--lr", type=float, help="Learning rate of fine-tuning.")
 @click.option("--batch-size", default=64, show_default=True, help="Examples per training step.")
+@click.option(
+    "--recalibrate", is_flag=True, help="Re-estimate batch-norm statistics of the small model."
+)
 @click.option("--no-distill", is_flag=True, help="Fine-tune on labels alone.")
 @click.option(
     "--ranking",
@@ -133,6 +136,7 @@ def _run(progress: Any, **given: Any) -> Any:
         learn=learn,
         finetune=finetune,
         distill=not given["no_distill"],
+        recalibrate=given["recalibrate"],
         ranking=given["ranking"],
         batch_size=given["batch_size"],
         passes=passes,

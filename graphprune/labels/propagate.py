@@ -74,11 +74,15 @@ def _new_leaf(context: Context, node: fx.Node) -> Labels:
 
 def _call(context: Context, node: fx.Node) -> NodeLabels:
     rule = find_rule(node.target)
+    reason = f"no rule for {node.target}"
     if rule is not None:
-        return rule.label(context, node)
+        try:
+            return rule.label(context, node)
+        except Exception as error:  # noqa: BLE001 - a use its rule was not written for: leave it alone
+            reason = f"the rule for {node.target} does not cover this use ({type(error).__name__})"
     for argument in node.all_input_nodes:
         found = context.labels.get(argument, ())
         for labels in found if isinstance(found, list) else [found]:
-            context.pin(labels, f"no rule for {node.target}")
+            context.pin(labels, reason)
     value = node.meta["val"]
     return [() for _ in value] if isinstance(value, list | tuple) else ()

@@ -19,6 +19,8 @@ def label_attention(context: Context, node: fx.Node) -> Labels:
     assert isinstance(key, fx.Node)
     assert isinstance(value, fx.Node)
     reason = f"attention {node.name}"
+    if node.kwargs.get("enable_gqa"):
+        raise NotImplementedError("grouped-query attention inside the fused operation")
     q_shape, k_shape, v_shape = shape_of(query), shape_of(key), shape_of(value)
     rank = len(q_shape)
     # (..., queries, keys, head size)
