@@ -57,8 +57,8 @@ class CompressConfig:
         distill: fine-tune towards the original model's outputs too.
         ranking: ``local`` thins all groups alike, ``global`` compares scores between groups.
         batch_size: examples per step of learning and fine-tuning.
-        recalibrate: re-estimate the small model's batch-norm statistics on the data; without it (and
-            without fine-tuning) every value of the small model is one of the original's.
+        recalibrate: re-estimate batch-norm statistics of the small model on data; without it (and
+            fine-tuning) every value of the small model is one of the original's.
         evaluate: judge dense and small model on held-out data where there are data.
         passes: extra graph passes, run on the captured graph before it is analysed.
         seed: of everything random.
