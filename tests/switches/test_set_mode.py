@@ -145,3 +145,17 @@ def test_a_frozen_copy_shares_weights_and_nothing_else() -> None:
     twin.train()(torch.randn(8, 3))
     assert graph.get_buffer("1.num_batches_tracked").item() == 0
     assert set(twin.state_dict()) == set(graph.state_dict())
+
+
+def test_a_graph_exported_in_training_mode_can_be_set_to_evaluation() -> None:
+    model = nn.Sequential(
+        nn.BatchNorm1d(4), nn.Dropout(0.5), nn.BatchNorm1d(4, track_running_stats=False)
+    ).train()
+    exported = torch.export.export(model, (torch.randn(8, 4),), strict=False)
+    inner = exported.module(check_guards=False)
+    graph = TrainableGraphModule(inner, inner.graph)
+    graph.training = True
+    graph.eval()
+    x = torch.randn(8, 4)
+    torch.testing.assert_close(graph(x), model.eval()(x))
+    assert graph.get_buffer("0.num_batches_tracked").item() == 0
