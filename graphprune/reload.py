@@ -45,7 +45,11 @@ def reloaded_outputs(
             done = subprocess.run(
                 command, cwd=scratch, capture_output=True, text=True, timeout=timeout, check=False
             )
-        except (OSError, subprocess.TimeoutExpired) as error:
+        except subprocess.TimeoutExpired as error:
+            raise CertificateError(
+                f"reloading the saved model took more than {timeout:g} s; it was stopped"
+            ) from error
+        except OSError as error:
             raise CertificateError(f"the model cannot be reloaded: {one_line(error)}") from error
         if done.returncode != 0:
             lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]

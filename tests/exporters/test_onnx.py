@@ -1,0 +1,83 @@
+"""ONNX export: the file is valid, well named and quiet, and computes what PyTorch does."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import onnx
+import pytest
+import small_models
+import torch
+from torch import nn
+
+from graphprune.capture import Captured, capture
+from graphprune.compare import max_relative_error
+from graphprune.errors import ModelError
+from graphprune.exporters.onnx import OnnxExporter, export_onnx
+from graphprune.fresh_inputs import fresh_inputs
+from graphprune.onnxrun import OnnxModel
+from graphprune.trees import tensor_leaves
+
+_NAMES = {
+    "traits": (["image", "scale"], ["output_0", "output_1"], "batch"),
+    "tokens": (["ids"], ["logits", "best", "anchors"], "batch"),
+    "fixed_batch": (["x"], ["output"], 4),
+}
+
+
+def test_file_is_valid_and_named_after_the_model(exported: tuple[str, Captured, Path]) -> None:
+    name, _, folder = exported
+    model = onnx.load(folder / "model.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    inputs, outputs, batch = _NAMES[name]
+    assert [item.name for item in model.graph.input] == inputs
+    assert [item.name for item in model.graph.output] == outputs
+    first = model.graph.input[0].type.tensor_type.shape.dim[0]
+    assert (first.dim_param or first.dim_value) == batch
+    assert not (folder / "model.onnx.data").exists()
+
+
+def test_computes_what_pytorch_does(exported: tuple[str, Captured, Path]) -> None:
+    name, captured, folder = exported
+    model = OnnxModel(folder / "model.onnx")
+    for size in (None,) if name == "fixed_batch" else (1, 2, 5):
+        args, kwargs = fresh_inputs(captured, seed=9, size=size)
+        with torch.no_grad():
+            expected = tensor_leaves(captured.module(*args, **kwargs))
+        assert max_relative_error(model((args, kwargs)), expected) < 1e-5
+
+
+def test_says_nothing_and_keeps_the_mode(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    captured = small_models.traits()
+    captured.module.train()
+    written = OnnxExporter().export(captured, tmp_path)
+    assert written == (tmp_path / "model.onnx",)
+    assert captured.module.training
+    assert capfd.readouterr() == ("", "")
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    batch_norm = [n for n in captured.module.graph.nodes if "batch_norm" in n.name]
+    assert batch_norm[0].args[5] is True
+
+
+def test_an_export_in_training_mode_is_the_evaluation_graph(tmp_path: Path) -> None:
+    captured = small_models.traits()
+    args, kwargs = captured.args, captured.kwargs
+    with torch.no_grad():
+        expected = tensor_leaves(captured.module(*args, **kwargs))
+    captured.module.train()
+    export_onnx(captured, tmp_path / "model.onnx")
+    assert max_relative_error(OnnxModel(tmp_path / "model.onnx")((args, kwargs)), expected) < 1e-5
+
+
+def test_an_untranslatable_operator_is_one_clear_line(tmp_path: Path) -> None:
+    class Gamma(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.special.zeta(x.exp() + 2, x.exp())
+
+    captured = capture(Gamma(), torch.randn(2, 3))
+    with pytest.raises(ModelError, match=r"cannot be written as ONNX.*zeta") as caught:
+        export_onnx(captured, tmp_path / "model.onnx")
+    assert "\n" not in str(caught.value)
