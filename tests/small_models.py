@@ -14,7 +14,7 @@ Heads = namedtuple("Heads", ["logits", "features"])
 
 
 class Traits(nn.Module):
-    """Batch norm, dropout, tied weights, a buffer that is not saved, a keyword input, two outputs."""
+    """Batch norm, dropout, tied weights, an unsaved buffer, a keyword input, two outputs."""
 
     def __init__(self) -> None:
         super().__init__()
