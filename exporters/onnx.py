@@ -42,12 +42,25 @@ class OnnxExporter(Exporter):
 
 
 def export_onnx(
-    captured: Captured, path: str | Path, *, opset: int | None = None, optimise: bool = True
+    captured: Captured,
+    path: str | Path,
+    *,
+    opset: int | None = None,
+    optimise: bool = True,
+    program: torch.export.ExportedProgram | None = None,
 ) -> tuple[Path, ...]:
     """Write ``captured.module`` in evaluation mode as ONNX.
 
     Inputs keep the names they have in the model; outputs are named after their keys, or
     ``output``, ``output_1`` …; they come in the order in which the trees flatten.
+
+    Args:
+        captured: the model.
+        path: the file to write.
+        opset: ONNX operator set; None: torch.onnx's own.
+        optimise: fold constants and merge operators.
+        program: what :func:`graphprune.exporters.program.export_program` gives for ``captured``;
+            None: it is made here. Passing it to several writers saves the time.
 
     Returns:
         The files written: ``path``, and ``path`` + ``.data`` if the weights exceed 2 GB.
@@ -56,7 +69,7 @@ def export_onnx(
         ModelError: an operator has no ONNX translation, or the result fails ONNX's checker.
     """
     target = Path(path)
-    program = export_program(captured)
+    program = export_program(captured) if program is None else program
     inputs = _unique([_clean(name) for name in program.graph_signature.user_inputs], ())
     outputs = _output_names(program, inputs)
     try:

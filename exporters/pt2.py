@@ -46,8 +46,19 @@ class Pt2Exporter(Exporter):
         return (save_pt2(captured, folder / "model.pt2"),)
 
 
-def save_pt2(captured: Captured, path: str | Path) -> Path:
+def save_pt2(
+    captured: Captured,
+    path: str | Path,
+    *,
+    program: torch.export.ExportedProgram | None = None,
+) -> Path:
     """Write graph, weights and example inputs; the graph is saved in evaluation mode.
+
+    Args:
+        captured: the model.
+        path: the file to write, ending in ``.pt2``.
+        program: what :func:`graphprune.exporters.program.export_program` gives for ``captured``;
+            None: it is made here. Passing it to several writers saves the time.
 
     Returns:
         The path.
@@ -60,7 +71,8 @@ def save_pt2(captured: Captured, path: str | Path) -> Path:
     if target.suffix != ".pt2":
         raise ModelError(f"{target}: torch.export writes .pt2 files; give the file that ending")
     extra = json.dumps(_extra(captured))
-    program = export_program(captured)
+    program = export_program(captured) if program is None else program
+    examples = program.example_inputs
     # With None torch writes an empty record in place of pickled example inputs.
     program.example_inputs = None
     try:
@@ -70,6 +82,8 @@ def save_pt2(captured: Captured, path: str | Path) -> Path:
         raise ModelError(
             f"the model cannot be written as {target.name}: {reason(error)}"
         ) from error
+    finally:
+        program.example_inputs = examples
     return target
 
 

@@ -15,10 +15,13 @@ from torch import nn
 from graphprune.capture import Captured
 from graphprune.compare import max_relative_error
 from graphprune.errors import ModelError, UnsafePickleError
+from graphprune.exporters.onnx import export_onnx
+from graphprune.exporters.program import export_program
 from graphprune.exporters.pt2 import load_pt2, save_pt2
 from graphprune.fresh_inputs import fresh_inputs
 from graphprune.io.archive import check_program_archive
 from graphprune.load import load
+from graphprune.onnxrun import OnnxModel
 from graphprune.trees import is_plain, tensor_leaves
 
 
@@ -143,6 +146,19 @@ def test_a_pickle_in_the_archive_is_refused(tmp_path: Path) -> None:
             new.writestr(item.filename, content)
     with pytest.raises(UnsafePickleError):
         load_pt2(poisoned)
+
+
+def test_writers_may_share_one_program(tmp_path: Path) -> None:
+    captured = small_models.tokens()
+    program = export_program(captured)
+    for _ in range(2):  # neither writer spoils it for the other
+        save_pt2(captured, tmp_path / "model.pt2", program=program)
+        export_onnx(captured, tmp_path / "model.onnx", program=program)
+    args, kwargs = fresh_inputs(captured, seed=4, size=3)
+    expected = tensor_leaves(captured.module(*args, **kwargs))
+    assert max_relative_error(OnnxModel(tmp_path / "model.onnx")((args, kwargs)), expected) < 1e-5
+    module, _ = load_pt2(tmp_path / "model.pt2")
+    assert max_relative_error(tensor_leaves(module(*args, **kwargs)), expected) < 1e-6
 
 
 def test_other_endings_are_refused(tmp_path: Path) -> None:
