@@ -11,8 +11,10 @@ import torch
 from torch import fx
 from torch.utils import _pytree as pytree
 
-from graphprune.errors import ModelError
+from graphprune.errors import DataError, ModelError
 from graphprune.graphmodule import TrainableGraphModule
+from graphprune.io.inputs import check_inputs_fit
+from graphprune.io.tensors import describe
 from graphprune.quiet import quiet
 
 
@@ -70,6 +72,7 @@ def capture(model: torch.nn.Module | Any, example_inputs: Any, *, dynamic: bool 
 
     Raises:
         ModelError: torch.export cannot capture the model; the message carries its reason.
+        DataError: an exported program does not take such inputs.
     """
     args, kwargs = normalise_inputs(example_inputs)
     if isinstance(model, torch.export.ExportedProgram):
@@ -82,7 +85,8 @@ def capture(model: torch.nn.Module | Any, example_inputs: Any, *, dynamic: bool 
     module = _graph_module(program)
     if isinstance(model, torch.export.ExportedProgram):
         module.train().eval()  # the program may have been exported in training mode
-    leaves = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        _check_program_inputs(module, args, kwargs)
+    leaves = _tensors(args, kwargs)
     return Captured(module, args, kwargs, _batch_dims(module, len(leaves)))
 
 
@@ -94,6 +98,33 @@ def _graph_module(program: torch.export.ExportedProgram) -> TrainableGraphModule
     module.training = False
     Normalise()(module)
     return module
+
+
+def _check_program_inputs(
+    module: TrainableGraphModule, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    """Run a program, which torch.export has not done here, on inputs that may not be its own."""
+    nodes = module.graph.find_nodes(op="placeholder")
+    values = [node.meta.get("val") for node in nodes]
+    wanted = [value for value in values if isinstance(value, torch.Tensor)]
+    given = _tensors(args, kwargs)
+    if len(given) != len(wanted):
+        raise DataError(
+            f"the program takes {len(wanted)} input tensors, but {len(given)} are given"
+        )
+    for index, (have, want) in enumerate(zip(given, wanted, strict=True)):
+        free = [isinstance(size, torch.SymInt) for size in want.shape]
+        same = have.ndim == want.ndim and all(
+            loose or a == b for loose, a, b in zip(free, have.shape, want.shape, strict=True)
+        )
+        if not same or have.dtype != want.dtype:
+            sizes = ["N" if loose else str(n) for loose, n in zip(free, want.shape, strict=True)]
+            kind = str(want.dtype).removeprefix("torch.")
+            raise DataError(
+                f"input {index}: the program takes {'x'.join(sizes)}:{kind}, got {describe(have)}; "
+                "give inputs like those that it was exported with"
+            )
+    check_inputs_fit(module, args, kwargs)
 
 
 class _Owned(torch.nn.Module):

@@ -26,13 +26,14 @@ from graphprune.clock import Clock
 from graphprune.deliver import deliver
 from graphprune.devices import Batch
 from graphprune.embed import embed
-from graphprune.errors import DataError, ModelError
+from graphprune.errors import DataError, ModelError, TrainingError
 from graphprune.evaluate import evaluate
 from graphprune.exporters.report import Report
 from graphprune.feed import Feed, feed_for
 from graphprune.finetune import FinetuneConfig, FinetuneResult, finetune
 from graphprune.groups import Analysis, analyse
 from graphprune.io import Loss, as_data, check_data_fits
+from graphprune.io.tensors import floating_outputs
 from graphprune.learn import LearnConfig
 from graphprune.masked import MaskedReference
 from graphprune.objective import Objective
@@ -45,6 +46,7 @@ from graphprune.reporting import make_report
 from graphprune.rewrite import retrace_shapes
 from graphprune.scoring import Scores, resolve_method, score_channels
 from graphprune.target import Target, parse_target
+from graphprune.userloss import checked_loss
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,10 @@ def compress(  # noqa: PLR0913 - the one call that users type; the rest is in th
         raise DataError(f"finetune_epochs is {finetune_epochs}; give 0 or more")
     if finetune_epochs and data is None:
         raise DataError("fine-tuning needs data; give --data (data=) or 0 epochs")
+    if loss is not None:
+        if data is None:
+            raise DataError("a loss is used on data only; give --data (data=), or leave it out")
+        loss = checked_loss(loss)
     clock = Clock(config.progress)
     notes = [method_note] if method_note else []
     with clock.stage("capture"):
@@ -284,7 +290,7 @@ def _finetune(
     config: CompressConfig,
 ) -> FinetuneResult:
     teacher = dense.module if config.distill or not feed.has_labels else None
-    return finetune(
+    result = finetune(
         small.module,
         feed.training(config.finetune.seed),
         replace(config.finetune, epochs=epochs),
@@ -292,6 +298,18 @@ def _finetune(
         _judge_by(feed, loss, dense, config),
         config.progress,
     )
+    # The last step's loss is that of the weights before it, so it does not show what they became.
+    if _answers_finite(dense) and not _answers_finite(small):
+        raise TrainingError(
+            "finetune: the trained model answers NaN or infinity; lower the learning rate"
+        )
+    return result
+
+
+def _answers_finite(captured: Captured) -> bool:
+    with torch.no_grad():
+        output = captured.module(*captured.args, **captured.kwargs)
+    return all(bool(torch.isfinite(tensor).all()) for tensor in floating_outputs(output))
 
 
 def _judge_by(

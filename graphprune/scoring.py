@@ -77,9 +77,17 @@ def score_channels(  # noqa: PLR0913
         learn: how switches are learned; its seed serves criteria too.
         loss: the user's ``loss(output, target)``.
         progress: see :mod:`graphprune.progress`.
+
+    Raises:
+        UsageError: the method names no criterion, or one that needs data lacks them.
     """
     if method != LEARNED:
         criterion = CRITERIA.load(method)
+        if not callable(getattr(criterion, "score", None)):
+            raise UsageError(
+                f"method {method} is no criterion: it has no score(analysis, seed); "
+                "see graphprune.criteria.base.Criterion"
+            )
         criterion = criterion() if isinstance(criterion, type) else criterion
         return Scores(criterion.score(analysis, learn.seed), method)
     if data is None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NoReturn
 
 import click
 
@@ -13,7 +17,14 @@ from graphprune.errors import GraphpruneError
 from graphprune.io.text import one_line
 
 INTERRUPTED = 130
+TERMINATED = 143
 INTERNAL = 70
+# Long enough for any message of ours; it only keeps back a flood.
+_LONGEST = 2000
+
+
+class Terminated(BaseException):
+    """The process was asked to end (SIGTERM)."""
 
 
 class OneLineErrors(click.Group):
@@ -32,8 +43,9 @@ class OneLineErrors(click.Group):
             return super().main(args, prog_name, complete_var, False, **extra)
         given = list(sys.argv[1:] if args is None else args)
         try:
-            result = super().main(given, prog_name, complete_var, False, **extra)
-        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last resort
+            with _termination_raises():
+                result = super().main(given, prog_name, complete_var, False, **extra)
+        except (Exception, KeyboardInterrupt, Terminated) as error:  # noqa: BLE001 - the last resort
             if "--debug" in given:
                 traceback.print_exception(error)
             message, status = describe(error)
@@ -45,11 +57,13 @@ class OneLineErrors(click.Group):
 def describe(error: BaseException) -> tuple[str, int]:
     """One line for the user and the exit status."""
     if isinstance(error, GraphpruneError):
-        return one_line(str(error)), error.exit_code
+        return one_line(str(error), _LONGEST), error.exit_code
     if isinstance(error, click.ClickException):
-        return one_line(error.format_message()), error.exit_code
+        return one_line(error.format_message(), _LONGEST), error.exit_code
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        return "interrupted; nothing was written", INTERRUPTED
+        return "interrupted; no unfinished output is left", INTERRUPTED
+    if isinstance(error, Terminated):
+        return "terminated; no unfinished output is left", TERMINATED
     if isinstance(error, MemoryError):
         return "out of memory; try a smaller --batch-size or a machine with more memory", INTERNAL
     kind = type(error).__name__
@@ -57,3 +71,20 @@ def describe(error: BaseException) -> tuple[str, int]:
         f"unexpected {kind}: {one_line(str(error))}; run again with --debug and report it",
         INTERNAL,
     )
+
+
+@contextmanager
+def _termination_raises() -> Iterator[None]:
+    """Let SIGTERM unwind the program as Ctrl-C does, so that temporary files are removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise Terminated
