@@ -11,8 +11,8 @@ import torch
 from graphprune.cost import CostModel, cost_model
 from graphprune.errors import TargetError
 from graphprune.groups import Analysis, ChannelGroup
-from graphprune.labels.slots import varying
 from graphprune.plan import Plan, plan_from_classes
+from graphprune.rewrite import all_labels
 from graphprune.target import Target, parse_target
 
 TOLERANCE = 0.01
@@ -119,15 +119,12 @@ class _Guard:
 
     def __init__(self, analysis: Analysis) -> None:
         groups: dict[bytes, np.ndarray] = {}
-        slots = [s for labels, _ in analysis.leaves.values() for s in labels if varying(s)]
-        slots += [s for _, s in analysis.context.producers]
-        slots += list(analysis.context.store.grids.values())
-        for slot in slots:
-            matrix = analysis.slot_classes(slot)
-            dims = varying(slot)
-            for row in matrix.reshape(-1, slot.shape[dims[-1]]) if len(dims) > 1 else [matrix]:
-                found = np.unique(row)
-                groups.setdefault(found.tobytes(), found)
+        slots = [s for n in analysis.module.graph.nodes for s in all_labels(analysis.context, n)]
+        slots += analysis.context.store.grids.values()
+        for slot in {(tuple(s.shape), s.contiguous().numpy().tobytes()): s for s in slots}.values():
+            # Rows of a grid lose equally many, so none is empty before all of them are.
+            found = np.unique(analysis.slot_classes(slot))
+            groups.setdefault(found.tobytes(), found)
         pinned = analysis.pinned_classes
         tensors = [g for g in groups.values() if not (g < 0).any() and not pinned[g].any()]
         self._of: dict[int, list[int]] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import networkx as nx
@@ -16,7 +16,8 @@ from graphprune.labels.atoms import PinRecord
 from graphprune.labels.propagate import propagate
 from graphprune.labels.slots import NONE, Labels, Shape, Slot, varying
 from graphprune.rules.context import Context
-from graphprune.units import Block, solve_blocks, true_grids
+from graphprune.settle import settle
+from graphprune.units import Block
 from graphprune.values import shape_of
 
 
@@ -79,7 +80,6 @@ class Analysis:
     class_of: np.ndarray
     pinned_classes: np.ndarray
     groups: tuple[ChannelGroup, ...] = ()
-    unsolved: dict[int, str] = field(default_factory=dict)
 
     @property
     def classes(self) -> int:
@@ -136,46 +136,10 @@ def analyse(module: fx.GraphModule) -> Analysis:
         module: ``Captured.module``, or any graph of ATen calls with fake tensors as values.
     """
     context = propagate(module)
-    roots = context.store.roots()
-    _, classes = np.unique(roots, return_inverse=True)
-    class_of = np.append(classes.astype(np.int64), -1)
-    count = int(classes.max()) + 1 if classes.size else 0
-    pinned = np.zeros(count, dtype=bool)
-    for record in context.store.pins:
-        pinned[class_of[record.atoms.numpy()]] = True
-    analysis = Analysis(module, context, class_of, pinned)
-    blocks = _solve_grids(analysis)
-    analysis.groups = tuple(_form_groups(analysis, blocks))
+    settled = settle(module, context)
+    analysis = Analysis(module, context, settled.class_of, settled.pinned)
+    analysis.groups = tuple(_form_groups(analysis, settled.blocks))
     return analysis
-
-
-def _matrix(analysis: Analysis, slot: Slot) -> np.ndarray:
-    """Classes of a multi-dimensional slot as (rows, columns), the last varying dim as columns."""
-    sizes = [slot.shape[dim] for dim in varying(slot)]
-    return analysis.slot_classes(slot).reshape(-1, sizes[-1])
-
-
-def _solve_grids(analysis: Analysis) -> list[Block]:
-    store, pinned = analysis.context.store, analysis.pinned_classes
-    for slot in store.fixed_rows:
-        matrix = _matrix(analysis, slot)
-        whole_rows = (matrix == matrix[:, :1]).all(axis=1)
-        _pin(analysis, matrix[whole_rows, 0], "whole rows (heads, groups) stay")
-    grids, mixed = true_grids(_matrix(analysis, slot) for slot in store.grids.values())
-    _pin(analysis, np.array(sorted(mixed), dtype=np.int64), "rows of a grid are of unlike kinds")
-    while True:  # pinning one block's leftovers may unbalance another
-        blocks, unsolved, _ = solve_blocks(grids, pinned)
-        fresh = [one for one in unsolved if not pinned[one]]
-        if not fresh:
-            return blocks
-        _pin(analysis, np.array(fresh), "rows of a grid cannot be shortened evenly")
-
-
-def _pin(analysis: Analysis, classes: np.ndarray, reason: str) -> None:
-    for one in np.unique(classes):
-        if one >= 0 and not analysis.pinned_classes[one]:
-            analysis.pinned_classes[one] = True
-            analysis.unsolved[int(one)] = reason
 
 
 def _form_groups(analysis: Analysis, blocks: list[Block]) -> list[ChannelGroup]:
@@ -259,9 +223,6 @@ def _explain_pins(analysis: Analysis) -> list[Pin]:
     for record in analysis.context.store.pins:
         for one in np.unique(analysis.class_of[record.atoms.numpy()]):
             reasons.setdefault(int(one), record)
-    none = torch.empty(0, dtype=torch.int64)
-    for one, reason in analysis.unsolved.items():
-        reasons.setdefault(one, PinRecord(none, reason, "", ""))
     pins = []
     for name, (labels, shape) in analysis.leaves.items():
         for slot in labels:

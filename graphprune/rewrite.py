@@ -59,40 +59,40 @@ class Rewriter:
 
 def rewrite_graph(graph: fx.Graph, rewriter: Rewriter) -> list[fx.Node]:
     """Apply every rule's rewrite to a copy of the analysed graph; returns the nodes changed."""
-    changed = []
-    for node in graph.nodes:
-        rule = find_rule(node.target) if node.op == "call_function" else None
-        if rule is not None and rule.rewrite is not None:
-            before = (node.target, node.args, node.kwargs)
-            rule.rewrite(rewriter, node)
-            if before != (node.target, node.args, node.kwargs):
-                changed.append(node)
-    return changed
+    return [node for node in graph.nodes if rewrite_node(rewriter, node)]
 
 
-def misplaced(graph: fx.Graph, rewriter: Rewriter) -> fx.Node | None:
-    """The first data movement that would put kept channels in another order, if any.
+def rewrite_node(rewriter: Rewriter, node: fx.Node) -> bool:
+    """Apply the rewrite of one node's rule; whether it changed anything."""
+    rule = find_rule(node.target) if node.op == "call_function" else None
+    if rule is None or rule.rewrite is None:
+        return False
+    before = (node.target, node.args, node.kwargs)
+    rule.rewrite(rewriter, node)
+    return before != (node.target, node.args, node.kwargs)
+
+
+def misplaced(node: fx.Node, rewriter: Rewriter) -> bool:
+    """Whether a rewritten data movement would put kept channels in another order.
 
     Every view, permute, split … of a tensor labelled along several dimensions is run once more, on
-    the labels of what is kept, and must yield the labels of what is kept of its result.
+    the positions of what is kept, and must yield the positions of what is kept of its result.
     """
-    for node in graph.nodes:
-        if node.op != "call_function":
-            continue
-        original = rewriter.originals[node.name]
-        rule = find_rule(original.target)
-        source = node.args[0] if node.args else None
-        if rule is None or not rule.moves or not isinstance(source, fx.Node):
-            continue
-        given = rewriter.originals[source.name]
-        wide = any(len(varying(s)) > 1 for s in _all_labels(rewriter.context, original))
-        wide = wide or any(len(varying(s)) > 1 for s in rewriter.context.of(given))
-        if wide and not _agrees(rewriter, node, original, source, given):
-            return original
-    return None
+    if node.op != "call_function":
+        return False
+    original = rewriter.originals[node.name]
+    rule = find_rule(original.target)
+    source = node.args[0] if node.args else None
+    if rule is None or not rule.moves or not isinstance(source, fx.Node):
+        return False
+    given = rewriter.originals[source.name]
+    met = (*all_labels(rewriter.context, original), *rewriter.context.of(given))
+    wide = any(len(varying(slot)) > 1 for slot in met)
+    return wide and not _agrees(rewriter, node, original, source, given)
 
 
-def _all_labels(context: Context, node: fx.Node) -> Labels:
+def all_labels(context: Context, node: fx.Node) -> Labels:
+    """Labels of all of a node's outputs."""
     found = context.labels.get(node, ())
     return tuple(s for labels in found for s in labels) if isinstance(found, list) else found
 
@@ -147,4 +147,4 @@ def retrace_shapes(module: fx.GraphModule) -> None:
         raise PassError(f"the rewritten graph does not fit together: {reason}") from error
 
 
-__all__ = ["Rewriter", "misplaced", "retrace_shapes", "rewrite_graph"]
+__all__ = ["Rewriter", "misplaced", "retrace_shapes", "rewrite_graph", "rewrite_node"]

@@ -36,9 +36,28 @@ class Block:
 
 @dataclass(frozen=True)
 class Grid:
-    """A matrix of classes, shape (rows, columns), whose rows must lose equally many."""
+    """A matrix of classes, shape (rows, columns), whose rows must lose equally many.
+
+    Attributes:
+        matrix: its unlike rows.
+        source: number of the first tensor that has it.
+    """
 
     matrix: np.ndarray
+    source: int
+
+
+@dataclass(frozen=True)
+class Stuck:
+    """Grids that share channels and cannot be shortened evenly.
+
+    Attributes:
+        classes: all of their classes.
+        sources: numbers of the tensors they come from, in order.
+    """
+
+    classes: tuple[int, ...]
+    sources: tuple[int, ...]
 
 
 def true_grids(matrices: Iterable[np.ndarray]) -> tuple[list[Grid], set[int]]:
@@ -49,7 +68,7 @@ def true_grids(matrices: Iterable[np.ndarray]) -> tuple[list[Grid], set[int]]:
     """
     grids: dict[bytes, Grid] = {}
     pinned: set[int] = set()
-    for matrix in matrices:
+    for number, matrix in enumerate(matrices):
         rows = np.unique(matrix, axis=0)
         if rows.shape[0] == 1 or rows.shape[1] == 1:
             continue  # every row is alike: removing a column is even by itself
@@ -59,22 +78,16 @@ def true_grids(matrices: Iterable[np.ndarray]) -> tuple[list[Grid], set[int]]:
         if constant.any():
             pinned.update(int(c) for c in np.unique(rows) if c >= 0)
             continue
-        grids.setdefault(rows.tobytes(), Grid(rows))
+        grids.setdefault(rows.tobytes(), Grid(rows, number))
     return list(grids.values()), pinned
 
 
-def solve_blocks(
-    grids: Sequence[Grid], pinned: np.ndarray
-) -> tuple[list[Block], set[int], dict[int, int]]:
-    """Balanced blocks for all grids.
+def solve_blocks(grids: Sequence[Grid], pinned: np.ndarray) -> tuple[list[Block], list[Stuck]]:
+    """Balanced blocks for all grids, and the grids for which there are none.
 
     Args:
         grids: from :func:`true_grids`.
         pinned: bool by class.
-
-    Returns:
-        (blocks, unsolved, block_of): classes of grids that cannot be shortened evenly, and each
-        block's index by class.
     """
     where: dict[int, Counter[tuple[int, int]]] = defaultdict(Counter)
     for number, grid in enumerate(grids):
@@ -86,18 +99,16 @@ def solve_blocks(
     for one, rows in where.items():
         cells[frozenset(rows.items())].append(one)
     blocks: list[Block] = []
-    unsolved: set[int] = set()
-    block_of: dict[int, int] = {}
+    stuck: list[Stuck] = []
     for component in _components(list(cells)):
         members = [sorted(c for c in cells[key] if not pinned[c]) for key in component]
-        if _even(component, grids) and all(members):
-            for cell in members:
-                for one in cell:
-                    block_of[one] = len(blocks)
+        if all(members) and _even(component, grids):
             blocks.append(Block(tuple(tuple(cell) for cell in members)))
-        else:
-            unsolved.update(one for key in component for one in cells[key])
-    return blocks, unsolved, block_of
+        elif any(members):
+            everything = sorted(one for key in component for one in cells[key])
+            sources = sorted({grids[n].source for key in component for (n, _), _ in key})
+            stuck.append(Stuck(tuple(everything), tuple(sources)))
+    return blocks, stuck
 
 
 def _components(
@@ -124,14 +135,20 @@ def _components(
 
 
 def _even(component: list[frozenset[tuple[tuple[int, int], int]]], grids: Sequence[Grid]) -> bool:
-    """Whether taking one class of every cell costs every row of each grid equally much."""
+    """Whether taking one class of every cell costs every row of each grid equally much.
+
+    It must leave something as well: where a grid meets its own transpose, one class of every cell
+    is all there is.
+    """
     cost: Counter[tuple[int, int]] = Counter()
     touched: set[int] = set()
     for signature in component:
         for place, times in signature:
             cost[place] += times
             touched.add(place[0])
-    return all(
-        len({cost[(number, row)] for row in range(grids[number].matrix.shape[0])}) == 1
-        for number in touched
-    )
+    for number in touched:
+        rows, columns = grids[number].matrix.shape
+        costs = {cost[(number, row)] for row in range(rows)}
+        if len(costs) != 1 or columns in costs:
+            return False
+    return True

@@ -60,9 +60,11 @@ class Shrink(GraphPass):
                 sliced[id(tensor)] = part
             set_tensor(graph_module, name, sliced[id(tensor)])
         modified |= bool(rewrite_graph(graph_module.graph, rewriter))
-        wrong = misplaced(graph_module.graph, rewriter)
-        if wrong is not None:
-            raise PassError(f"shrink: {wrong.name} would reorder channels; nothing was delivered")
+        for node in graph_module.graph.nodes:
+            if misplaced(node, rewriter):
+                raise PassError(
+                    f"shrink: {node.name} would reorder channels; nothing was delivered"
+                )
         graph_module.recompile()
         if modified:
             retrace_shapes(graph_module)

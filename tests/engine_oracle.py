@@ -1,4 +1,4 @@
-"""The oracle of the engine's tests: shrink a model for random scores, compare with the masked one."""
+"""The oracle of the engine's tests: shrink a model, compare it with the masked reference."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def alike(value: Any, seed: int) -> Any:
 
 
 def compare(captured: Captured, analysis: Analysis, plan: Plan, small: nn.Module) -> float:
-    """Largest relative error of ``small`` against the masked reference; refuses constant outputs."""
+    """Largest relative error of ``small`` against the masked one; refuses constant outputs."""
     reference = MaskedReference(analysis, plan.keep(analysis))
     inputs = [(captured.args, captured.kwargs)]
     inputs += [alike((captured.args, captured.kwargs), seed) for seed in (1, 2)]

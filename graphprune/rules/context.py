@@ -12,6 +12,7 @@ from torch import fx
 
 from graphprune.labels.atoms import AtomStore, PinRecord
 from graphprune.labels.slots import Labels, Shape, Slot, along, clean, compact, varying
+from graphprune.rules.joining import Join
 from graphprune.rules.rule import NodeLabels
 from graphprune.values import concrete, is_tensor, shape_of, source_line, static_dims
 
@@ -32,14 +33,6 @@ def runnable(target: Any) -> Any:
 
 def _without_dims(slot: Slot, dims: set[int]) -> Slot:
     return slot.reshape([size for dim, size in enumerate(slot.shape) if dim not in dims])
-
-
-@dataclass
-class _Joined:
-    """A slot of a joint index space, and the operands whose elements carry it."""
-
-    slot: Slot
-    carriers: set[int]
 
 
 @dataclass
@@ -114,66 +107,7 @@ class Context:
             operands: (labels, shape) of each; shapes broadcast against each other.
             reason: why, should something have to be pinned.
         """
-        joined: list[_Joined] = []
-        for index, (labels, _) in enumerate(operands):
-            fresh = len(joined)
-            for slot in labels:
-                self._merge(joined, fresh, slot, index, reason)
-        result: list[Slot] = []
-        for entry in joined:
-            keep: Labels = (entry.slot,)
-            for index, (_, shape) in enumerate(operands):
-                if index not in entry.carriers:
-                    keep = self._meet_unlabelled(keep, shape, reason)
-            result.extend(keep)
-        return clean(result)
-
-    def _merge(
-        self, joined: list[_Joined], fresh: int, slot: Slot, index: int, reason: str
-    ) -> None:
-        """Enter a slot of operand ``index``, uniting it with those of earlier operands it meets.
-
-        Entries from ``fresh`` on are this operand's own: slots of one value are never united.
-        """
-        dims = set(varying(slot))
-        for entry in joined[:fresh]:
-            others = set(varying(entry.slot))
-            common = dims & others
-            if not common or index in entry.carriers:
-                continue
-            if dims == others:
-                self.unite(slot, entry.slot, reason)
-                entry.carriers.add(index)
-                return
-            if dims < others or others < dims:
-                inner, outer = (slot, entry.slot) if dims < others else (entry.slot, slot)
-                if max(varying(outer)) in varying(inner):
-                    self.unite(inner, outer, reason)  # the same columns in every row
-                    entry.slot = inner
-                else:
-                    self.pin([inner], f"{reason}: whole rows of a grid stay")
-                    self.store.fix_rows(outer)
-                    entry.slot = outer
-                entry.carriers.add(index)
-                return
-            if max(common) < min((dims | others) - common):
-                self.store.fix_rows(slot)
-                self.store.fix_rows(entry.slot)
-                continue
-            self.pin([slot, entry.slot], f"{reason}: two grids cross")
-            return
-        joined.append(_Joined(slot, {index}))
-
-    def _meet_unlabelled(self, labels: Labels, shape: Shape, reason: str) -> Labels:
-        """A labelled dimension meets a full-size one without that label: it cannot shrink."""
-        for slot in labels:
-            dims = varying(slot)
-            bare = [dim for dim in dims if shape[dim] > 1]
-            if bare and len(dims) > 1 and dims[-1] not in bare:
-                self.store.fix_rows(slot)  # only rows are met, and rows stay anyway
-                bare = []
-            labels = self.lock(labels, bare, f"{reason}: meets a tensor of fixed size")
-        return labels
+        return Join(self, operands, reason).run()
 
     def pointwise(self, arguments: Sequence[Any], reason: str) -> Labels:
         """Join of tensor arguments under broadcasting, as in any element-wise operation."""
