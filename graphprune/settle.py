@@ -168,10 +168,11 @@ def _half_of(blocks: list[Block], classes: int, rng: np.random.Generator) -> np.
 def _first_misfit(module: fx.GraphModule, context: Context, keep: Keep) -> fx.Node | None:
     """The first node of the graph that what is kept would not fit, if any."""
     graph = fx.Graph()
-    graph.graph_copy(module.graph, {})
+    graph.graph_copy(module.graph, {})  # all but the output
     originals = {node.name: node for node in module.graph.nodes}
     rewriter = Rewriter(context, keep, originals)
-    for node, original in zip(graph.nodes, module.graph.nodes, strict=True):
+    for node in graph.nodes:
+        original: fx.Node = originals[node.name]
         try:
             rewrite_node(rewriter, node)
             if misplaced(node, rewriter):
