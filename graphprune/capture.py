@@ -94,8 +94,12 @@ def _graph_module(program: torch.export.ExportedProgram) -> TrainableGraphModule
     from graphprune.passes.normalise import Normalise
 
     exported = program.module(check_guards=False)
-    module = TrainableGraphModule(_Owned(exported), exported.graph)
+    owned = _Owned(exported)
+    module = TrainableGraphModule(owned, exported.graph)
     module.training = False
+    for name, owner in module.named_modules():  # which buffers are not saved is lost on the way
+        unsaved = owned.get_submodule(name)._non_persistent_buffers_set
+        owner._non_persistent_buffers_set = {key for key in unsaved if key in owner._buffers}
     Normalise()(module)
     return module
 

@@ -14,6 +14,7 @@ from graphprune.certify import Certificate, certify_onnx, certify_reload
 from graphprune.evaluate import evaluate
 from graphprune.exporters.onnx import export_onnx
 from graphprune.exporters.output_folder import output_folder
+from graphprune.exporters.program import export_program
 from graphprune.exporters.pt2 import save_pt2
 from graphprune.exporters.report import Measured, Report, file_hash
 from graphprune.fresh_inputs import with_batch
@@ -41,8 +42,9 @@ def deliver(result: Compressed, folder: Path, *, overwrite: bool = False) -> Pat
     small, clock = stages.small, stages.clock
     with output_folder(folder, overwrite=overwrite) as place:
         with clock.stage("export"):
-            onnx_files = export_onnx(small, place / "model.onnx")
-            save_pt2(small, place / "model.pt2")
+            program = export_program(small)
+            onnx_files = export_onnx(small, place / "model.onnx", program=program)
+            save_pt2(small, place / "model.pt2", program=program)
             result.plan.save(place / "plan.json")
         with clock.stage("certify files"):
             certificate = _certify_files(result.certificate, small, place)
