@@ -11,6 +11,7 @@ from torch import nn
 
 from graphprune.capture import Captured
 from graphprune.certify import Certificate, certify_onnx, certify_reload
+from graphprune.devices import on_cpu
 from graphprune.evaluate import evaluate
 from graphprune.exporters.onnx import export_onnx
 from graphprune.exporters.output_folder import output_folder
@@ -39,7 +40,7 @@ def deliver(result: Compressed, folder: Path, *, overwrite: bool = False) -> Pat
         CertificateError: a file is not proved equal to the model.
     """
     stages = result.stages
-    small, clock = stages.small, stages.clock
+    small, clock = on_cpu(stages.small), stages.clock
     with output_folder(folder, overwrite=overwrite) as place:
         with clock.stage("export"):
             program = export_program(small)
@@ -49,7 +50,7 @@ def deliver(result: Compressed, folder: Path, *, overwrite: bool = False) -> Pat
         with clock.stage("certify files"):
             certificate = _certify_files(result.certificate, small, place)
         with clock.stage("measure"):
-            report = _measure(result, place / "model.onnx")
+            report = _measure(result, small, place / "model.onnx")
         names = [path.name for path in onnx_files] + ["model.pt2", "plan.json"]
         dataclasses.replace(
             report,
@@ -68,18 +69,18 @@ def _certify_files(proved: Certificate, small: Captured, place: Path) -> Certifi
     )
 
 
-def _measure(result: Compressed, onnx_path: Path) -> Report:
-    """The report with latencies, and rows for the ONNX files before and after."""
-    report, stages = result.report, result.stages
-    inputs = _latency_inputs(stages.dense)
+def _measure(result: Compressed, small: Captured, onnx_path: Path) -> Report:
+    """The report with latencies on the CPU, and rows for the ONNX files before and after."""
+    report, dense = result.report, on_cpu(result.stages.dense)
+    inputs = _latency_inputs(dense)
     batch = next((t.shape[0] for t in tensor_leaves(inputs) if t.ndim), 0)
     with tempfile.TemporaryDirectory() as scratch:
         dense_path = Path(scratch) / "dense.onnx"
-        export_onnx(stages.dense, dense_path)
+        export_onnx(dense, dense_path)
         sessions = {"dense onnx": OnnxModel(dense_path), "onnx": OnnxModel(onnx_path)}
         calls = {
-            "dense": call(stages.dense.module, inputs),
-            "pruned": call(stages.small.module, inputs),
+            "dense": call(dense.module, inputs),
+            "pruned": call(small.module, inputs),
             **{name: _call(session, inputs) for name, session in sessions.items()},
         }
         times = latencies(calls, batch=batch)

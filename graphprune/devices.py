@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate.accelerator import Accelerator
@@ -13,6 +15,10 @@ from accelerate.state import is_initialized
 from accelerate.utils.dataclasses import AutocastKwargs
 from accelerate.utils.operations import send_to_device
 from torch import fx, nn
+from torch.utils import _pytree as pytree
+
+if TYPE_CHECKING:
+    from graphprune.capture import Captured
 
 Batch = tuple[Any, Any]
 
@@ -119,6 +125,18 @@ def _retarget(graph: fx.Graph, device: torch.device) -> bool:
         node.args = fx.node.map_aggregate(node.args, replaced)
         node.kwargs = fx.node.map_aggregate(node.kwargs, replaced)
     return changed
+
+
+def on_cpu(captured: Captured) -> Captured:
+    """The captured model on the CPU: itself if it lies there, else a copy."""
+    if module_device(captured.module).type == "cpu":
+        return captured
+    module = copy.deepcopy(captured.module)
+    move(module, torch.device("cpu"))
+    args, kwargs = pytree.tree_map_only(
+        torch.Tensor, torch.Tensor.cpu, (captured.args, captured.kwargs)
+    )
+    return replace(captured, module=module, args=args, kwargs=kwargs)
 
 
 def run_module(module: nn.Module, inputs: Any) -> Any:

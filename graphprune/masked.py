@@ -32,7 +32,8 @@ class MaskedValues:
     def keep(self, node: Any) -> torch.Tensor:
         """Bool mask of kept elements of a node's value; broadcasts against it."""
         if node not in self._masks:
-            self._masks[node] = self._keep.mask(self._context.of(node), shape_of(node))
+            mask = self._keep.mask(self._context.of(node), shape_of(node))
+            self._masks[node] = mask.to(node.meta["val"].device)
         return self._masks[node]
 
     def removes(self, node: fx.Node) -> bool:
