@@ -63,7 +63,7 @@ class CompressConfig:
             fine-tuning) every value of the small model is one of the original's.
         evaluate: judge dense and small model on held-out data where there are data.
         passes: extra graph passes, run on the captured graph before it is analysed.
-        seed: of everything random.
+        seed: of everything random; None leaves ``learn`` and ``finetune`` their own seeds.
         progress: called as ``progress(stage, done, total, figures)``.
         source: where the model came from, for the report.
     """
@@ -76,7 +76,7 @@ class CompressConfig:
     recalibrate: bool = False
     evaluate: bool = True
     passes: tuple[PassBase, ...] = ()
-    seed: int = 0
+    seed: int | None = None
     progress: Progress | None = None
     source: str = ""
 
@@ -168,7 +168,8 @@ def compress(  # noqa: PLR0913 - the one call that users type; the rest is in th
         CertificateError: the small model is not proved equal to the masked original.
         TrainingError: a loss became NaN or infinite.
     """
-    config = config or CompressConfig()
+    config = _seeded(config or CompressConfig())
+    seed = config.learn.seed
     target = parse_target(target)
     method, method_note = resolve_method(method, data is not None)
     if finetune_epochs < 0:
@@ -207,17 +208,17 @@ def compress(  # noqa: PLR0913 - the one call that users type; the rest is in th
         run_passes(small, [Shrink(analysis=analysis, plan=choice.plan)])
         captured = replace(dense, module=small)
     with clock.stage("certify"):
-        certificate = _certify(captured, analysis, choice.plan, config.seed)
+        certificate = _certify(captured, analysis, choice.plan, seed)
     finetuned = None
     if feed is not None and config.recalibrate:
         with clock.stage("recalibrate"):
-            recalibrate_batchnorm(small, feed.training(config.seed))
+            recalibrate_batchnorm(small, feed.training(seed))
     if feed is not None and finetune_epochs:
         with clock.stage("finetune"):
             finetuned = _finetune(captured, dense, feed, loss, finetune_epochs, config)
     if finetuned is not None or (feed is not None and config.recalibrate):
         with clock.stage("certify again"):
-            certificate = _certify(captured, analysis, choice.plan, config.seed)
+            certificate = _certify(captured, analysis, choice.plan, seed, trained=True)
     evaluations: dict[str, dict[str, float]] = {}
     if feed is not None and config.evaluate:
         with clock.stage("evaluate"):
@@ -242,19 +243,36 @@ def compress(  # noqa: PLR0913 - the one call that users type; the rest is in th
     return Compressed(small, choice.plan, certificate, stages)
 
 
+def _seeded(config: CompressConfig) -> CompressConfig:
+    """The config with its seed, if it has one, handed to the stages that have their own."""
+    if config.seed is None:
+        return config
+    return replace(
+        config,
+        learn=replace(config.learn, seed=config.seed),
+        finetune=replace(config.finetune, seed=config.seed),
+    )
+
+
 def _capture(model: Any, example_inputs: Any, config: CompressConfig) -> Captured:
     dense = capture(model, example_inputs)
-    for name, parameter in dense.module.named_parameters():
-        if parameter.is_floating_point() and not bool(torch.isfinite(parameter).all()):
-            raise ModelError(
-                f"parameter {name} holds NaN or infinite values; "
-                "no comparison with it can be trusted, repair the model first"
-            )
+    _check_finite(dense.module)
     if config.passes:
         module = run_passes(dense.module, config.passes).graph_module
         retrace_shapes(module)
         dense = replace(dense, module=module)
     return dense
+
+
+def _check_finite(module: nn.Module) -> None:
+    """Refuse NaN anywhere, and infinite parameters; a buffer may mask with infinity."""
+    unfit = [name for name, t in module.named_parameters() if not bool(torch.isfinite(t).all())]
+    unfit += [name for name, t in module.named_buffers() if bool(torch.isnan(t).any())]
+    if unfit:
+        raise ModelError(
+            f"{unfit[0]} holds NaN or infinite values; "
+            "no comparison with the model can be trusted, repair it first"
+        )
 
 
 def _prepare_data(data: Any, dense: Captured, loss: Loss | None, config: CompressConfig) -> Feed:
@@ -271,10 +289,17 @@ def _prepare_data(data: Any, dense: Captured, loss: Loss | None, config: Compres
     return replace(feed, bundle=checked)
 
 
-def _certify(captured: Captured, analysis: Analysis, plan: Plan, seed: int) -> Certificate:
-    """Prove that the small model equals the masked original with the small model's weights."""
+def _certify(
+    captured: Captured, analysis: Analysis, plan: Plan, seed: int, *, trained: bool = False
+) -> Certificate:
+    """Prove that the small model equals the masked original.
+
+    Freshly cut it must equal the original with the original's own weights, which shows that the
+    right ones were kept. Once trained, it must equal the original with the trained ones put in.
+    """
     keep = plan.keep(analysis)
-    reference = MaskedReference(analysis, keep, embed(captured.module, analysis, keep))
+    weights = embed(captured.module, analysis, keep) if trained else None
+    reference = MaskedReference(analysis, keep, weights)
     limit = model_limit(captured)
     inputs = check_inputs(captured, seed)
     error = certify_shrink(captured.module, reference, inputs, limit=limit)

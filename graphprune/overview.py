@@ -7,17 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from graphprune.cost import CostModel, cost_model
+from graphprune.capture import Captured
+from graphprune.cost import cost_model
 from graphprune.groups import Analysis
+from graphprune.measure import macs_per_example
 
 
-def overview(analysis: Analysis, costs: CostModel | None = None) -> dict[str, Any]:
+def overview(captured: Captured, analysis: Analysis) -> dict[str, Any]:
     """Groups with their members and shares, and pins with their reasons.
+
+    ``macs`` are multiply-accumulates at batch ``macs_batch``; None where they cannot be counted.
 
     A group's share is the part of all parameters (MACs) that touches its channels. An element
     between two groups counts for both, so shares add up to more than 1.
     """
-    costs = costs or cost_model(analysis)
+    costs = cost_model(analysis)
+    counted, batch = macs_per_example(captured)
     everything = np.ones(analysis.classes, dtype=bool)
     params, macs = costs.params(everything), costs.macs(everything)
     groups = []
@@ -36,7 +41,8 @@ def overview(analysis: Analysis, costs: CostModel | None = None) -> dict[str, An
         )
     return {
         "params": round(params),
-        "macs": round(macs),
+        "macs": counted,
+        "macs_batch": batch,
         "groups": groups,
         "pinned": [dataclasses.asdict(pin) for pin in analysis.pinned],
     }

@@ -10,6 +10,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from graphprune.cli.console import output_console
 from graphprune.cli.progress import TerminalProgress
 from graphprune.cli.source import model_options, read_source
 
@@ -91,14 +92,15 @@ def compress(output: str, quiet: bool, overwrite: bool, **options: Any) -> None:
     folder = Path(output)
     check_output(folder, overwrite=overwrite)
     console = Console(stderr=True)
-    bars = nullcontext() if quiet else TerminalProgress(console)
+    # Elsewhere than on a terminal, bars would only fill a log.
+    bars = TerminalProgress(console) if console.is_terminal and not quiet else nullcontext()
     with bars as progress:
         result = _run(progress, **options)
         result.save(folder, overwrite=overwrite)
     if not quiet:
         from graphprune.exporters.report import Report
 
-        Report.load(folder / "report.json").render(Console())
+        Report.load(folder / "report.json").render(output_console())
 
 
 def _run(progress: Any, **given: Any) -> Any:
@@ -122,11 +124,10 @@ def _run(progress: Any, **given: Any) -> Any:
         mode=given["mode"],
         scale=given["switch_scale"],
         epochs=given["switch_epochs"],
-        seed=given["seed"],
     )
     if given["kl_weight"] is not None:
         learn = replace(learn, kl_weight=given["kl_weight"])
-    finetune = FinetuneConfig(seed=given["seed"])
+    finetune = FinetuneConfig()
     if given["lr"] is not None:
         finetune = replace(finetune, lr=given["lr"])
     source = read_source(

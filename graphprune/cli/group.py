@@ -23,6 +23,10 @@ INTERNAL = 70
 _LONGEST = 2000
 
 
+class Interrupted(BaseException):
+    """Ctrl-C, hidden from click, which would print an empty line of its own."""
+
+
 class Terminated(BaseException):
     """The process was asked to end (SIGTERM)."""
 
@@ -45,13 +49,22 @@ class OneLineErrors(click.Group):
         try:
             with _termination_raises():
                 result = super().main(given, prog_name, complete_var, False, **extra)
-        except (Exception, KeyboardInterrupt, Terminated) as error:  # noqa: BLE001 - the last resort
+        except (Exception, Interrupted, Terminated) as error:  # noqa: BLE001 - the last resort
             if "--debug" in given:
                 traceback.print_exception(error)
             message, status = describe(error)
+            if isinstance(error, Interrupted) and sys.stderr.isatty():
+                click.echo(err=True)  # the terminal has just shown ^C
             click.echo(f"error: {message}", err=True)
             sys.exit(status)
         sys.exit(result if isinstance(result, int) else 0)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that the user named."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Interrupted from error
 
 
 def describe(error: BaseException) -> tuple[str, int]:
@@ -60,7 +73,7 @@ def describe(error: BaseException) -> tuple[str, int]:
         return one_line(str(error), _LONGEST), error.exit_code
     if isinstance(error, click.ClickException):
         return one_line(error.format_message(), _LONGEST), error.exit_code
-    if isinstance(error, KeyboardInterrupt | click.Abort):
+    if isinstance(error, Interrupted | click.Abort):
         return "interrupted; no unfinished output is left", INTERRUPTED
     if isinstance(error, Terminated):
         return "terminated; no unfinished output is left", TERMINATED

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
+from graphprune.cli.console import output_console
 from graphprune.cli.source import model_options, read_source
 
 
@@ -33,11 +33,12 @@ def inspect(members: bool, as_json: bool, **given: Any) -> None:
     source = read_source(
         given["model"], given["factory"], given["trust_pickle"], given["shapes"], given["data"]
     )
-    data = overview(analyse(capture(source.loaded.model, source.inputs).module))
+    captured = capture(source.loaded.model, source.inputs)
+    data = overview(captured, analyse(captured.module))
     if as_json:
         click.echo(json.dumps(data, indent=1))
         return
-    console = Console()
+    console = output_console()
     console.print(_groups(data, members))
     if data["pinned"]:
         console.print(_pins(data))
@@ -45,6 +46,9 @@ def inspect(members: bool, as_json: bool, **given: Any) -> None:
 
 def _groups(data: dict[str, Any], members: bool) -> Table:
     title = f"{len(data['groups'])} channel groups, {data['params']:,} parameters"
+    if data["macs"]:
+        batch = "" if data["macs_batch"] == 1 else f" at batch {data['macs_batch']}"
+        title += f", {data['macs']:,} MACs{batch}"
     table = Table(title=title, title_justify="left", box=None, header_style="bold")
     table.add_column("group")
     for name in ("channels", "steps", "params", "MACs", "members"):

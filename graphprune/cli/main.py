@@ -5,13 +5,14 @@ from __future__ import annotations
 from importlib.metadata import version
 
 import click
-from rich.console import Console
 from rich.table import Table
 
+from graphprune.cli.console import output_console
 from graphprune.cli.group import OneLineErrors
 
 
 @click.group(
+    name="graphprune",
     cls=OneLineErrors,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -41,7 +42,7 @@ def verify(folder: str, debug: bool) -> None:
     from graphprune.verify import verify as check
 
     certificate = check(folder)
-    Console().print(
+    output_console().print(
         f"[green]verified[/green] {folder}: relative error at most "
         f"{max([certificate.reload_error or 0.0, *certificate.onnx_error.values()]):.1e} "
         f"(limit {certificate.limit:g})",
@@ -55,7 +56,8 @@ def list_passes(debug: bool) -> None:
     """List the graph passes that are installed, built-in and from plug-ins.
 
     \b
-    Use one with:
+    Examples:
+      graphprune passes
       graphprune compress model.pt2 --pass name -o out/
       graphprune compress model.pt2 --pass 'package.module:Class{option=1}' -o out/
     """
@@ -65,7 +67,7 @@ def list_passes(debug: bool) -> None:
     for name in PASSES.names():
         entry = PASSES.describe(name)
         table.add_row(name, entry.distribution, entry.target)
-    Console().print(table)
+    output_console().print(table)
 
 
 def main() -> None:

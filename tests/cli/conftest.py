@@ -82,5 +82,6 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         results.append(result)
         return folder
 
-    monkeypatch.setattr("graphprune.compress.deliver", keep)
+    # By module: the package shows the function of the same name.
+    monkeypatch.setattr(sys.modules["graphprune.compress"], "deliver", keep)
     return results

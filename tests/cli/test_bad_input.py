@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -241,7 +242,9 @@ def test_output_folder_refused_before_the_work(
 ) -> None:
     case.prepare(tmp_path / "out")
     before = {p: p.read_text() for p in tmp_path.rglob("*") if p.is_file()}
-    monkeypatch.setattr("graphprune.compress.compress", None)  # any work would be a TypeError
+    monkeypatch.setattr(
+        sys.modules["graphprune.compress"], "compress", None
+    )  # any work would be a TypeError
     overwrite = [] if case.name == "earlier output" else ["--overwrite"]
     result = run("compress", "model.pt2", *overwrite, "-o", tmp_path / "out")
     check_failed(result, 2, (case.says,))
@@ -304,7 +307,7 @@ def test_an_error_of_our_own_is_one_line_too(
     def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("first\nsecond")
 
-    monkeypatch.setattr("graphprune.compress.analyse", broken)
+    monkeypatch.setattr(sys.modules["graphprune.compress"], "analyse", broken)
     result = run("compress", "model.pt2", "-q", "-o", tmp_path / "out")
     check_failed(result, 70, ("unexpected ZeroDivisionError: first second", "--debug"))
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,80 @@
+"""The commands that only show something: inspect, passes, --version, --help."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib.metadata import version
+
+import pytest
+from click.testing import Result
+
+Run = Callable[..., Result]
+
+
+def test_version(run: Run) -> None:
+    result = run("--version")
+    assert result.exit_code == 0
+    assert version("graphprune") in result.stdout
+
+
+@pytest.mark.parametrize("command", ["", "compress", "inspect", "verify", "passes"])
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_has_examples(command: str, flag: str, run: Run) -> None:
+    result = run(*command.split(), flag)
+    assert result.exit_code == 0
+    assert f"  graphprune {command}".rstrip() in result.stdout
+    assert "Usage:" in result.stdout
+
+
+def test_no_command_shows_help(run: Run) -> None:
+    result = run()
+    assert "Usage:" in result.output
+
+
+def test_help_names_every_command(run: Run) -> None:
+    text = run("--help").stdout
+    for command in ("compress", "inspect", "verify", "passes"):
+        assert f"\n  {command} " in text
+
+
+def test_passes_lists_the_built_in_ones(run: Run) -> None:
+    result = run("passes")
+    assert result.exit_code == 0
+    for name in ("insert-switches", "normalise", "set-mode", "shrink"):
+        assert name in result.stdout
+    assert "graphprune.passes.insert_switches:InsertSwitches" in result.stdout
+
+
+def test_inspect_json(run: Run) -> None:
+    result = run("inspect", "model.pt2", "--json")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    data = json.loads(result.stdout)
+    assert data["params"] == 1024
+    assert data["macs"] == 8 * 9 * 64 + 8 * 12 * 9 * 64 + 12 * 4
+    first, second = data["groups"]
+    assert (first["name"], first["channels"]) == ("conv1.weight", 8)
+    members = {(m["parameter"], m["dim"]) for m in first["members"]}
+    assert {("conv1.weight", 0), ("norm.running_var", 0), ("conv2.weight", 1)} <= members
+    assert (second["name"], second["channels"]) == ("conv2.weight", 12)
+    # All but the head's bias touches one group or the other.
+    conv1 = 8 * 9 + 8 + 16 + 12 * 8 * 9
+    assert first["params_share"] == pytest.approx(conv1 / 1024)
+    assert {pin["parameter"] for pin in data["pinned"]} == {"head.weight", "head.bias"}
+    assert all("output" in pin["reason"] for pin in data["pinned"])
+
+
+def test_inspect_text(run: Run) -> None:
+    result = run("inspect", "state.pt", "--model", "userland:make", "--input-shape", "2x1x8x8")
+    assert result.exit_code == 0, result.output
+    assert "2 channel groups, 1,024 parameters" in result.stdout
+    assert "norm.weight" not in result.stdout
+    members = run("inspect", "model.pt2", "--members")
+    assert "norm.weight[dim 0]" in members.stdout
+
+
+def test_inspect_takes_inputs_from_data(run: Run) -> None:
+    result = run("inspect", "pickled.pt", "--trust-pickle", "--data", "train.npz", "--json")
+    assert result.exit_code == 0, result.output
+    assert len(json.loads(result.stdout)["groups"]) == 2
