@@ -29,7 +29,7 @@ FOLDER = Path("demo-out")
 # On tensors this small a second thread gains little, and on a busy machine it loses much.
 THREADS = 1
 # Parts of MNIST: all of it only takes longer.
-TRAIN_IMAGES, TEST_IMAGES = 10_000, 5_000
+TRAIN_IMAGES, TEST_IMAGES = 6_000, 2_000
 Arrays = dict[str, np.ndarray]
 
 
@@ -104,7 +104,7 @@ def graphprune(*arguments: str) -> None:
 
 @click.command()
 @click.option("--bundled", is_flag=True, help="Use scikit-learn's digits even where MNIST is.")
-@click.option("--steps", default=400, show_default=True, help="Training steps of the dense model.")
+@click.option("--steps", default=300, show_default=True, help="Training steps of the dense model.")
 @click.option("--finetune-epochs", default=2, show_default=True)
 def main(bundled: bool, steps: int, finetune_epochs: int) -> None:
     """Train LeNet-5, compress it to a fifth of its MACs, verify the result."""
