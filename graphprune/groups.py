@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +19,7 @@ from graphprune.labels.slots import NONE, Labels, Shape, Slot, varying
 from graphprune.rules.context import Context
 from graphprune.settle import settle
 from graphprune.units import Block
-from graphprune.values import shape_of
+from graphprune.values import get_tensor, shape_of
 
 
 @dataclass(frozen=True)
@@ -88,11 +89,23 @@ class Analysis:
 
     @cached_property
     def leaves(self) -> dict[str, tuple[Labels, Shape]]:
-        """Labels and shape of every parameter and buffer in the graph, by qualified name."""
+        """Labels and shape of every parameter and buffer that the graph reads, by qualified name.
+
+        A tensor that goes by several names is there under each of them.
+        """
         found: dict[str, tuple[Labels, Shape]] = {}
+        names: dict[int, str] = {}
         for node in self.module.graph.find_nodes(op="get_attr"):
             if isinstance(node.meta.get("val"), torch.Tensor):
-                found[str(node.target)] = (self.context.of(node), shape_of(node))
+                name = str(node.target)
+                found[name] = (self.context.of(node), shape_of(node))
+                names.setdefault(id(get_tensor(self.module, name)), name)
+        for name, tensor in itertools.chain(
+            self.module.named_parameters(remove_duplicate=False),
+            self.module.named_buffers(remove_duplicate=False),
+        ):
+            if id(tensor) in names:
+                found.setdefault(name, found[names[id(tensor)]])
         return found
 
     @cached_property

@@ -72,12 +72,15 @@ def get_tensor(module: torch.nn.Module, target: str) -> torch.Tensor:
 
 
 def set_tensor(module: torch.nn.Module, target: str, value: torch.Tensor) -> None:
-    """Replace the tensor of a dotted name, keeping its kind (parameter, buffer, attribute)."""
+    """Replace the tensor of a dotted name, keeping its kind (parameter, buffer, attribute).
+
+    A parameter given is set as it is, so that several names can be tied to it.
+    """
     owner: Any = module
     *path, name = target.split(".")
     for part in path:
         owner = getattr(owner, part)
     old = getattr(owner, name)
-    if isinstance(old, torch.nn.Parameter):
+    if isinstance(old, torch.nn.Parameter) and not isinstance(value, torch.nn.Parameter):
         value = torch.nn.Parameter(value, requires_grad=old.requires_grad)
     setattr(owner, name, value)

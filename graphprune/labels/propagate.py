@@ -9,7 +9,7 @@ from graphprune.labels.slots import Labels, clean, varying
 from graphprune.rules.context import Context
 from graphprune.rules.rule import NodeLabels
 from graphprune.rules.table import find_rule
-from graphprune.values import shape_of
+from graphprune.values import get_tensor, shape_of
 
 
 def propagate(module: fx.GraphModule) -> Context:
@@ -19,11 +19,14 @@ def propagate(module: fx.GraphModule) -> Context:
     without a rule pins whatever reaches it.
     """
     context = Context()
-    leaves: dict[str, NodeLabels] = {}
+    readers = _readers(module)
     for node in module.graph.nodes:
         context.node = node
         if node.op == "get_attr":
-            context.labels[node] = _leaf(context, node, leaves)
+            if node not in context.labels:  # all that read one tensor have its one set of atoms
+                together = readers.get(node, [])
+                labels = _new_leaf(context, together) if together else ()
+                context.labels.update(dict.fromkeys(together or [node], labels))
         elif node.op == "output":
             for result in node.all_input_nodes:
                 context.pin(context.of(result), "output of the model")
@@ -44,25 +47,25 @@ def _holds_tensors(node: fx.Node) -> bool:
     return any(isinstance(v, torch.Tensor) for v in values)
 
 
-def _leaf(context: Context, node: fx.Node, leaves: dict[str, NodeLabels]) -> NodeLabels:
-    """Atoms of a parameter or buffer; one that is used twice, or tied, has them once."""
-    value = node.meta.get("val")
-    if not isinstance(value, torch.Tensor):
-        return ()
-    key = str(node.meta.get("tied_to", node.target))
-    if key not in leaves:
-        leaves[key] = _new_leaf(context, node)
-    return leaves[key]
+def _readers(module: fx.GraphModule) -> dict[fx.Node, list[fx.Node]]:
+    """For every node that reads a tensor, all nodes that read it, under this or a tied name."""
+    found: dict[int, list[fx.Node]] = {}
+    for node in module.graph.find_nodes(op="get_attr"):
+        if isinstance(node.meta.get("val"), torch.Tensor):
+            found.setdefault(id(get_tensor(module, str(node.target))), []).append(node)
+    return {node: together for together in found.values() for node in together}
 
 
-def _new_leaf(context: Context, node: fx.Node) -> Labels:
+def _new_leaf(context: Context, together: list[fx.Node]) -> Labels:
+    node = together[0]
     proposals = []
-    for user in node.users:
-        rule = find_rule(user.target) if user.op == "call_function" else None
-        if rule is not None and rule.leaf is not None:
-            proposal = rule.leaf(context, user, node)
-            if proposal is not None:
-                proposals.append(tuple(proposal))
+    for leaf in together:
+        for user in leaf.users:
+            rule = find_rule(user.target) if user.op == "call_function" else None
+            if rule is not None and rule.leaf is not None:
+                proposal = rule.leaf(context, user, leaf)
+                if proposal is not None:
+                    proposals.append(tuple(proposal))
     if not proposals:
         return context.leaf(shape_of(node), str(node.target))
     first = proposals[0]
