@@ -102,7 +102,7 @@ def test_load_gives_a_model_that_trains_on(delivered: tuple[Path, Result], user:
         loss = torch.nn.functional.cross_entropy(model(x), y)
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert losses[-1] < 0.8 * losses[0]
 
 
@@ -164,11 +164,11 @@ def test_a_failed_certificate_leaves_nothing(
     deliver = sys.modules["graphprune.deliver"]
     original = deliver.export_onnx
 
-    def export_wrong(captured: Any, path: Path) -> Any:
+    def export_wrong(captured: Any, *rest: Any, **options: Any) -> Any:
         with torch.no_grad():
             captured.module.get_parameter("head.bias").add_(1)
         try:
-            return original(captured, path)
+            return original(captured, *rest, **options)
         finally:
             with torch.no_grad():
                 captured.module.get_parameter("head.bias").sub_(1)
