@@ -12,6 +12,7 @@ from torch import fx
 from torch.utils.flop_counter import FlopCounterMode
 
 from graphprune.groups import Analysis
+from graphprune.keep import Keep
 from graphprune.values import concrete, get_tensor, is_tensor, shape_of
 
 
@@ -25,14 +26,19 @@ class CostModel:
 
     analysis: Analysis
     node_macs: dict[fx.Node, float]
-    node_joints: dict[fx.Node, Any]
 
     def macs(self, classes: np.ndarray) -> float:
         """MACs with the classes marked True (bool by class), at the captured batch."""
         keep = self.analysis.keep(classes)
-        return sum(
-            macs * keep.fraction(self.node_joints[node]) for node, macs in self.node_macs.items()
-        )
+        return sum(macs * self._fraction(node, keep) for node, macs in self.node_macs.items())
+
+    def _fraction(self, node: fx.Node, keep: Keep) -> float:
+        """Share of a node's multiplications that stays."""
+        products = self.analysis.context.products.get(node)
+        if not products:
+            return keep.fraction(self.analysis.context.of(node))
+        total = sum(product.size for product in products)
+        return sum(p.size * keep.fraction(p.labels) for p in products) / total
 
     def params(self, classes: np.ndarray) -> float:
         """Trainable values kept; tied parameters count once."""
@@ -67,8 +73,7 @@ def cost_model(analysis: Analysis) -> CostModel:
             flops = _flops(node)
             if flops:
                 macs[node] = flops / 2
-    joints = {node: analysis.context.joints.get(node, analysis.context.of(node)) for node in macs}
-    return CostModel(analysis, macs, joints)
+    return CostModel(analysis, macs)
 
 
 def _contracts(node: fx.Node) -> bool:

@@ -136,7 +136,7 @@ class Split(nn.Module):
             left, right = x.chunk(2, 1)
         else:
             left, right = x[:, : self.first], x[:, self.first :]
-        right = self.conv(right).relu()
+        right = F.silu(self.conv(right))
         return torch.sigmoid(left) * right if self.gate else torch.cat([right, left], 1)
 
 

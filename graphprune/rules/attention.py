@@ -24,7 +24,7 @@ def label_attention(context: Context, node: fx.Node) -> Labels:
     q_shape, k_shape, v_shape = shape_of(query), shape_of(key), shape_of(value)
     rank = len(q_shape)
     # (..., queries, keys, head size)
-    scores_joint = context.join(
+    scores_joint = context.multiply(
         [
             (unsqueeze(context.of(query), -2), (*q_shape[:-1], 1, q_shape[-1])),
             (unsqueeze(context.of(key), -3), (*k_shape[:-2], 1, *k_shape[-2:])),
@@ -41,7 +41,7 @@ def label_attention(context: Context, node: fx.Node) -> Labels:
     weights = context.lock(scores, [rank - 1], f"softmax of {node.name}")
     weights = tuple(slot for slot in weights if rank - 1 not in varying(slot))
     # (..., queries, keys, value size)
-    joint = context.join(
+    joint = context.multiply(
         [
             (unsqueeze(weights, -1), (*scores_shape, 1)),
             (unsqueeze(context.of(value), -3), (*v_shape[:-2], 1, *v_shape[-2:])),

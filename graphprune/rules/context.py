@@ -35,6 +35,19 @@ def _without_dims(slot: Slot, dims: set[int]) -> Slot:
     return slot.reshape([size for dim, size in enumerate(slot.shape) if dim not in dims])
 
 
+@dataclass(frozen=True)
+class Product:
+    """A sum of products, as one index space.
+
+    Attributes:
+        labels: over the whole index space.
+        size: number of multiplications per kernel position.
+    """
+
+    labels: Labels
+    size: int
+
+
 @dataclass
 class Context:
     """Labels met so far, and the primitives that extend them.
@@ -42,14 +55,14 @@ class Context:
     Attributes:
         store: atoms with their equalities, pins and grids.
         labels: by node.
-        joints: by contraction node, slots over its whole index space (for counting MACs).
+        products: by contraction node, the index space of each product in it (for counting MACs).
         producers: (node, slot) of the channels that a contraction or lookup brings forth.
         node: the graph node whose rule is running.
     """
 
     store: AtomStore = field(default_factory=AtomStore)
     labels: dict[fx.Node, NodeLabels] = field(default_factory=dict)
-    joints: dict[fx.Node, Labels] = field(default_factory=dict)
+    products: dict[fx.Node, list[Product]] = field(default_factory=dict)
     producers: list[tuple[fx.Node, Slot]] = field(default_factory=list)
     node: fx.Node | None = None
 
@@ -108,6 +121,16 @@ class Context:
             reason: why, should something have to be pinned.
         """
         return Join(self, operands, reason).run()
+
+    def multiply(self, operands: Sequence[tuple[Labels, Shape]], reason: str) -> Labels:
+        """Join of the operands of a contraction, whose index space is noted for the MACs."""
+        joint = self.join(operands, reason)
+        for slot in joint:
+            self.store.add_grid(slot)
+        if self.node is not None:
+            size = torch.broadcast_shapes(*(shape for _, shape in operands)).numel()
+            self.products.setdefault(self.node, []).append(Product(joint, size))
+        return joint
 
     def pointwise(self, arguments: Sequence[Any], reason: str) -> Labels:
         """Join of tensor arguments under broadcasting, as in any element-wise operation."""

@@ -34,11 +34,8 @@ def contract(
     operands: list[tuple[Labels, Shape]],
     reduced: list[int],
 ) -> Labels:
-    """Join operands in their joint index space, note it for the MACs, sum over ``reduced``."""
-    joint = context.join(operands, f"contraction {node.name}")
-    context.joints[node] = joint
-    for slot in joint:
-        context.store.add_grid(slot)
+    """Multiply operands in their joint index space and sum over ``reduced``."""
+    joint = context.multiply(operands, f"contraction {node.name}")
     return context.reduce(joint, reduced)
 
 
