@@ -7,11 +7,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 from graphprune.capture import Captured
 from graphprune.certify import Certificate, certify_onnx, certify_reload
 from graphprune.devices import on_cpu
+from graphprune.errors import ModelError
 from graphprune.evaluate import evaluate
 from graphprune.exporters.onnx import export_onnx
 from graphprune.exporters.output_folder import output_folder
@@ -29,6 +31,21 @@ if TYPE_CHECKING:
 LATENCY_BATCH = 1
 
 
+def require_deliverable(model: nn.Module | torch.export.ExportedProgram) -> None:
+    """Refuse weights that the files cannot be proved with.
+
+    Raises:
+        ModelError: a parameter is in half precision, which onnxruntime's CPU provider cannot run.
+    """
+    for name, parameter in model.named_parameters():
+        if parameter.dtype in (torch.float16, torch.bfloat16):
+            kind = str(parameter.dtype).removeprefix("torch.")
+            raise ModelError(
+                f"parameter {name} is {kind}, which the exported ONNX file cannot be proved in; "
+                "convert the model with model.float() first"
+            )
+
+
 def deliver(result: Compressed, folder: Path, *, overwrite: bool = False) -> Path:
     """Write model.onnx, model.pt2, plan.json and report.json to ``folder``.
 
@@ -36,9 +53,10 @@ def deliver(result: Compressed, folder: Path, *, overwrite: bool = False) -> Pat
 
     Raises:
         UsageError: the folder is in use or cannot be written.
-        ModelError: the model cannot be exported.
+        ModelError: the model cannot be exported, or is in half precision.
         CertificateError: a file is not proved equal to the model.
     """
+    require_deliverable(result.model)
     stages = result.stages
     small, clock = on_cpu(stages.small), stages.clock
     with output_folder(folder, overwrite=overwrite) as place:

@@ -106,6 +106,7 @@ def compress(output: str, quiet: bool, overwrite: bool, **options: Any) -> None:
 def _run(progress: Any, **given: Any) -> Any:
     from graphprune.compress import CompressConfig
     from graphprune.compress import compress as run
+    from graphprune.deliver import require_deliverable
     from graphprune.errors import UsageError
     from graphprune.finetune import FinetuneConfig
     from graphprune.io import load_loss
@@ -133,6 +134,7 @@ def _run(progress: Any, **given: Any) -> Any:
     source = read_source(
         given["model"], given["factory"], given["trust_pickle"], given["shapes"], given["data"]
     )
+    require_deliverable(source.loaded.model)  # before the long work
     config = CompressConfig(
         learn=learn,
         finetune=finetune,
