@@ -25,8 +25,8 @@ def propagate(module: fx.GraphModule) -> Context:
         if node.op == "get_attr":
             if node not in context.labels:  # all that read one tensor have its one set of atoms
                 together = readers.get(node, [])
-                labels = _new_leaf(context, together) if together else ()
-                context.labels.update(dict.fromkeys(together or [node], labels))
+                leaf = _new_leaf(context, together) if together else ()
+                context.labels.update(dict.fromkeys(together or [node], leaf))
         elif node.op == "output":
             for result in node.all_input_nodes:
                 context.pin(context.of(result), "output of the model")

@@ -51,14 +51,25 @@ def _channels(analysis: Analysis, slot: Slot, owner: dict[int, ChannelGroup]) ->
 
 
 def _passes_on(analysis: Analysis, node: fx.Node, group: ChannelGroup) -> bool:
-    """Whether an activation that enters the producer holds the group's channels already."""
+    """Whether the producer only passes the group's channels on, each to itself (depthwise).
+
+    A dense contraction may also read the group that it writes (``x + conv(x)``); its index space
+    then holds the channels twice, once as what is summed over.
+    """
+    for product in analysis.context.products.get(node, ()):
+        if sum(_holds(analysis, slot, group) for slot in product.labels) > 1:
+            return False
     for argument in node.all_input_nodes:
         if argument.op == "get_attr":
             continue
         for slot in analysis.context.of(argument):
-            if varying(slot) and bool((positions(analysis, group, slot) >= 0).any()):
+            if _holds(analysis, slot, group):
                 return True
     return False
+
+
+def _holds(analysis: Analysis, slot: Slot, group: ChannelGroup) -> bool:
+    return bool(varying(slot)) and bool((positions(analysis, group, slot) >= 0).any())
 
 
 def _after_affine(node: fx.Node) -> fx.Node:
