@@ -25,7 +25,7 @@ def propagate(module: fx.GraphModule) -> Context:
         if node.op == "get_attr":
             if node not in context.labels:  # all that read one tensor have its one set of atoms
                 together = readers.get(node, [])
-                leaf = _new_leaf(context, together) if together else ()
+                leaf: NodeLabels = _new_leaf(context, together) if together else ()
                 context.labels.update(dict.fromkeys(together or [node], leaf))
         elif node.op == "output":
             for result in node.all_input_nodes:
@@ -34,9 +34,9 @@ def propagate(module: fx.GraphModule) -> Context:
             context.labels[node] = _call(context, node)
         else:
             context.labels[node] = ()
-        labels = context.labels.get(node, ())
-        for one in labels if isinstance(labels, list) else [labels]:
-            for slot in one:
+        found = context.labels.get(node, ())
+        for labels in found if isinstance(found, list) else [found]:
+            for slot in labels:
                 context.store.add_grid(slot)
     return context
 
