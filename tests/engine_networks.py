@@ -351,7 +351,8 @@ class Network(nn.Module):
         self.head = nn.Linear(width * (16 if self.flat else 1), 3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.blocks(self.stem(x))
+        # Not linear, or the mean after an instance norm would be the same for every input.
+        x = F.silu(self.blocks(self.stem(x)))
         return self.head(x.flatten(1) if self.flat else x.mean((2, 3)))
 
 
