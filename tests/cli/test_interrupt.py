@@ -15,8 +15,10 @@ from click.testing import Result
 
 # The stage at which the process is to wait, long enough for any signal to arrive.
 SCRIPT = """
-import sys, time
+import signal, sys, time
 import torch
+# A shell starts background jobs with Ctrl-C ignored, and the tests may run in one.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)
 from pathlib import Path
 from graphprune import clock
@@ -100,10 +102,14 @@ def _wait_for(ready: Path, process: subprocess.Popen[str]) -> None:
 
 def test_interrupt_in_process(run: Callable[..., Result], tmp_path: Path) -> None:
     """Ctrl-C within a training step, sent by the loss itself."""
-    result = run(
-        *("compress", "model.pt2", "--data", "train.npz", "-q"),
-        *("--loss", "userland:interrupting_loss", "-o", tmp_path / "out"),
-    )
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        result = run(
+            *("compress", "model.pt2", "--data", "train.npz", "-q"),
+            *("--loss", "userland:interrupting_loss", "-o", tmp_path / "out"),
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert result.exit_code == 130
     assert result.stderr == "error: interrupted; no unfinished output is left\n"
     assert list(tmp_path.iterdir()) == []
