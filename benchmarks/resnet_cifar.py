@@ -98,6 +98,7 @@ def dense_record(task: Task, tuning: FinetuneConfig | None) -> dict[str, Any]:
     show_default=False,
     help="JSON lines, appended to; the table lands beside it as .md.",
 )
+@click.option("--skip-dense", is_flag=True, help="The dense rows are there from an earlier run.")
 @click.option("--table-only", is_flag=True, help="Only write the table of the results so far.")
 def main(**options: Any) -> None:
     """Compress a CIFAR ResNet by several methods under one schedule and write the table."""
@@ -124,7 +125,7 @@ def _measure(output: Path, options: dict[str, Any]) -> None:
         append(output, record)
         click.echo(str(record))
 
-    for schedule_or_none in (None, tuning):
+    for schedule_or_none in () if options["skip_dense"] else (None, tuning):
         set_up(seed, options["threads"])
         keep(dense_record(task, schedule_or_none))
     for method in options["methods"]:
