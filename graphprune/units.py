@@ -66,7 +66,7 @@ def true_grids(matrices: Iterable[np.ndarray]) -> tuple[list[Grid], set[int]]:
     Returns:
         (grids, pinned): pinned are classes of matrices that mix whole-row channels with others.
     """
-    grids: dict[bytes, Grid] = {}
+    grids: dict[tuple[tuple[int, ...], bytes], Grid] = {}
     pinned: set[int] = set()
     for number, matrix in enumerate(matrices):
         rows = np.unique(matrix, axis=0)
@@ -78,7 +78,7 @@ def true_grids(matrices: Iterable[np.ndarray]) -> tuple[list[Grid], set[int]]:
         if constant.any():
             pinned.update(int(c) for c in np.unique(rows) if c >= 0)
             continue
-        grids.setdefault(rows.tobytes(), Grid(rows, number))
+        grids.setdefault((rows.shape, rows.tobytes()), Grid(rows, number))
     return list(grids.values()), pinned
 
 

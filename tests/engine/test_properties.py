@@ -53,6 +53,12 @@ REGRESSIONS = {
     "an assigned slice keeps a channel": ((("assigned", 1, 0),), "channels=0.8", 11),
     # With one output a group, the weight's rows took the place of its (group, input) grid.
     "one output per group": ((("grouped", 3, 0),), "macs=0.6", 87),
+    # 4 groups of 5 and 5 groups of 4 are two grids, though their numbers read the same in a row.
+    "grids of unlike shapes": (
+        (("conv", 4, 0), ("grouped", 4, 4), ("transposed", 5, 3)),
+        "channels=0.8",
+        0,
+    ),
     "one output per group, uneven": ((("dense", 4, 0), ("grouped", 4, 0)), "channels=0.3", 162),
 }
 
