@@ -28,8 +28,8 @@ class LearnConfig:
 
     Attributes:
         variant: "mean", "implicit" or "per-example", see :class:`DirichletConfig`; "auto" is
-            "mean", but "per-example" where there are no labels and ``mass`` is 1: there the uniform
-            switch reproduces the original without error and only sampling has a gradient.
+            "mean", but "per-example" without labels: the uniform switch then reproduces the
+            original without error, and draws around it tell more than its own gradient.
         samples: draws per step of the sampling variants (the paper's k), one forward pass each.
         mode: "joint" learns all groups at once; "sequential" one at a time in graph order, each
             with every other group's switch left out.
@@ -250,7 +250,7 @@ def _variant(config: LearnConfig, teachable: bool) -> Variant:
     """The variant in effect; refuses one that would not move from the uniform switch."""
     stuck = not teachable and config.mass == 1 and config.scale == "mean-one"
     if config.variant == "auto":
-        return "per-example" if stuck else "mean"
+        return "mean" if teachable else "per-example"
     if config.variant == "mean" and stuck:
         raise UsageError(
             "the 'mean' variant with mass 1 cannot learn without labels: the uniform switch "
