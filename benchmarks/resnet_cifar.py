@@ -31,7 +31,7 @@ def table(records: list[dict[str, Any]]) -> str:
     base = {record["model"]: record for record in records if record["method"] == DENSE}
     rows = []
     for record in records:
-        start = base[record["model"]]
+        start = base.get(record["model"], record)  # without a dense row: compared with itself
         pruned = record.get("error_pruned")
         seconds = record.get("seconds_compress", 0) + record.get("seconds_finetune", 0)
         rows.append(
