@@ -31,18 +31,20 @@ def table(records: list[dict[str, Any]]) -> str:
     base = {record["model"]: record for record in records if record["method"] == DENSE}
     rows = []
     for record in records:
-        start = base.get(record["model"], record)  # without a dense row: compared with itself
+        start = base.get(record["model"])  # None where the dense rows are in another file
         pruned = record.get("error_pruned")
         seconds = record.get("seconds_compress", 0) + record.get("seconds_finetune", 0)
         rows.append(
             (
                 record["model"],
                 record["method"],
-                f"{record['macs']} ({start['macs'] / record['macs']:.2f}x fewer)",
+                f"{record['macs']} ({start['macs'] / record['macs']:.2f}x fewer)"
+                if start
+                else record["macs"],
                 record["parameters"],
                 "" if pruned is None else f"{100 - pruned:.2f}",
                 f"{100 - record['error']:.2f}",
-                f"{start['error'] - record['error']:+.2f}",
+                f"{start['error'] - record['error']:+.2f}" if start else "",
                 f"{seconds:.0f}",
             )
         )
