@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from graphprune.groups import Analysis
 from graphprune.keep import Keep
+from graphprune.replay import replay
 from graphprune.values import concrete, get_tensor, is_tensor, shape_of
 
 
@@ -92,9 +93,6 @@ def _flops(node: fx.Node) -> float:
             return torch.empty(shape_of(argument), dtype=value.dtype, device="meta")
         return concrete(argument)
 
-    args = concrete(fx.node.map_arg(node.args, empty))
-    kwargs = fx.node.map_arg(dict(node.kwargs), empty)
-    assert callable(node.target)
     with FlopCounterMode(display=False) as counter:
-        node.target(*args, **kwargs)
+        replay(node, empty)
     return float(counter.get_total_flops())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from graphprune.errors import PassError
-from graphprune.labels.slots import Labels, Shape, Slot, varying
+from graphprune.labels.slots import Labels, Shape, varying
 
 
 class NotRectangularError(PassError):
@@ -154,11 +154,3 @@ def _rectangle(mask: torch.Tensor) -> list[tuple[int, torch.Tensor]]:
 
 def _others(mask: torch.Tensor, dim: int) -> tuple[int, ...]:
     return tuple(d for d in range(mask.ndim) if d != dim)
-
-
-def keep_all(atoms: int) -> Keep:
-    """A Keep that removes nothing."""
-    return Keep(torch.ones(atoms + 1, dtype=torch.bool))
-
-
-__all__ = ["Keep", "NotRectangularError", "Slot", "keep_all"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import fx
@@ -11,9 +10,10 @@ from torch import fx
 from graphprune.errors import PassError
 from graphprune.keep import Keep
 from graphprune.labels.slots import Labels, Shape, varying
-from graphprune.rules.context import Context, runnable
+from graphprune.replay import replay_movement
+from graphprune.rules.context import Context
 from graphprune.rules.table import find_rule
-from graphprune.values import concrete, is_tensor, shape_of
+from graphprune.values import is_tensor, shape_of
 
 
 class Rewriter:
@@ -47,14 +47,6 @@ class Rewriter:
     def count_before(self, node: fx.Node, dim: int) -> Callable[[int], int]:
         """See :meth:`graphprune.keep.Keep.count_before`."""
         return self.keep.count_before(self.labels(node), shape_of(self.originals[node.name]), dim)
-
-    def set_argument(self, node: fx.Node, position: int, value: Any) -> None:
-        """Replace one argument, wherever it stands: positional or by its schema name."""
-        if position < len(node.args):
-            node.update_arg(position, value)
-            return
-        assert isinstance(node.target, torch._ops.OpOverload)
-        node.update_kwarg(node.target._schema.arguments[position].name, value)
 
 
 def rewrite_graph(graph: fx.Graph, rewriter: Rewriter) -> list[fx.Node]:
@@ -103,29 +95,14 @@ def _agrees(
     shape = shape_of(given)
     # Positions tell every element from every other, which labels do not.
     marks = torch.arange(torch.Size(shape).numel()).reshape(shape)
-    expected = _run(original, given, marks)
-    actual = _run(node, source, rewriter.keep.take(marks, rewriter.context.of(given)))
+    expected = replay_movement(original, given, marks)
+    actual = replay_movement(node, source, rewriter.keep.take(marks, rewriter.context.of(given)))
     found = rewriter.context.labels.get(original, ())
     labels = found if isinstance(found, list) else [found]
     return all(
         torch.equal(rewriter.keep.take(whole, one), part)
         for whole, part, one in zip(expected, actual, labels, strict=True)
     )
-
-
-def _run(node: fx.Node, source: fx.Node, value: torch.Tensor) -> list[torch.Tensor]:
-    def stand_in(argument: fx.Node) -> Any:
-        if argument is source:
-            return value
-        return (
-            value.new_zeros(()).expand(shape_of(argument))
-            if is_tensor(argument)
-            else (concrete(argument))
-        )
-
-    args = concrete(fx.node.map_arg(node.args, stand_in))
-    result = runnable(node.target)(*args, **fx.node.map_arg(dict(node.kwargs), stand_in))
-    return list(result) if isinstance(result, list | tuple) else [result]
 
 
 def retrace_shapes(module: fx.GraphModule) -> None:
@@ -145,6 +122,3 @@ def retrace_shapes(module: fx.GraphModule) -> None:
     except Exception as error:
         reason = str(error).strip().splitlines()[0]
         raise PassError(f"the rewritten graph does not fit together: {reason}") from error
-
-
-__all__ = ["Rewriter", "misplaced", "retrace_shapes", "rewrite_graph", "rewrite_node"]

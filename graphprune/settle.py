@@ -15,7 +15,7 @@ from torch import fx
 
 from graphprune.keep import Keep, NotRectangularError
 from graphprune.labels.atoms import PinRecord
-from graphprune.labels.slots import Slot, varying
+from graphprune.labels.slots import Slot, first_along, varying
 from graphprune.rewrite import Rewriter, all_labels, misplaced, rewrite_node
 from graphprune.rules.context import Context
 from graphprune.units import Block, solve_blocks, true_grids
@@ -132,9 +132,7 @@ class _Settling:
             if key in self._coupled or bool((matrix == matrix[:1]).all()):
                 continue
             self._coupled.add(key)
-            first = slot
-            for dim in varying(slot)[:-1]:
-                first = first.narrow(dim, 0, 1)
+            first = first_along(slot, varying(slot)[:-1])
             lonely = self._context.store.unite(slot, first)
             self._context.store.pin(PinRecord(lonely, "meets a part without channels", "", ""))
             return True

@@ -8,7 +8,7 @@ disappears as soon as the atom of any of its slots does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -39,6 +39,13 @@ def along(atoms: torch.Tensor, dim: int, ndim: int) -> Slot:
     shape = [1] * ndim
     shape[dim] = atoms.numel()
     return atoms.reshape(shape)
+
+
+def first_along(slot: Slot, dims: Iterable[int]) -> Slot:
+    """The slot's first index along each of ``dims``, kept as dimensions of size 1."""
+    for dim in dims:
+        slot = slot.narrow(dim, 0, 1)
+    return slot
 
 
 def clean(slots: Sequence[Slot]) -> Labels:

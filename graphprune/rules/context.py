@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,24 +10,11 @@ import torch
 from torch import fx
 
 from graphprune.labels.atoms import AtomStore, PinRecord
-from graphprune.labels.slots import Labels, Shape, Slot, along, clean, compact, varying
+from graphprune.labels.slots import Labels, Shape, Slot, along, clean, compact, first_along, varying
+from graphprune.replay import replay_movement
 from graphprune.rules.joining import Join
 from graphprune.rules.rule import NodeLabels
-from graphprune.values import concrete, is_tensor, shape_of, source_line, static_dims
-
-
-def _stand_in(node: fx.Node, *, source: fx.Node, labels: torch.Tensor) -> Any:
-    """What takes a node's place when an operation is run on labels."""
-    if node is source:
-        return labels
-    if is_tensor(node):
-        return torch.zeros((), dtype=torch.int64).expand(shape_of(node))
-    return concrete(node)
-
-
-def runnable(target: Any) -> Any:
-    """The op to run on expanded labels: a view of them may need a copy, so it is a reshape."""
-    return torch.ops.aten.reshape.default if target is torch.ops.aten.view.default else target
+from graphprune.values import is_tensor, shape_of, source_line, static_dims
 
 
 def _without_dims(slot: Slot, dims: set[int]) -> Slot:
@@ -104,9 +90,7 @@ class Context:
             elif len(hit) == len(varying(slot)):
                 self.pin([slot], reason)
             else:
-                first = slot
-                for dim in hit:
-                    first = first.narrow(dim, 0, 1)
+                first = first_along(slot, hit)
                 self.unite(slot, first, reason)
                 result.append(first)
         return clean(result)
@@ -160,9 +144,7 @@ class Context:
                 self.store.fix_rows(slot)
                 continue
             if hit:
-                first = slot
-                for dim in hit:
-                    first = first.narrow(dim, 0, 1)
+                first = first_along(slot, hit)
                 self.unite(slot, first, "summed over rows of a grid")
                 slot = first
             result.append(slot)
@@ -190,16 +172,9 @@ class Context:
 
     def move(self, node: fx.Node, source: fx.Node) -> NodeLabels:
         """Run the node's own operation on the labels of ``source`` (its other inputs concrete)."""
-        shape = shape_of(source)
-        call = runnable(node.target)
         results: list[list[Slot]] | None = None
         for slot in self.of(source):
-            full = slot.expand(shape)
-            stand_in = functools.partial(_stand_in, source=source, labels=full)
-            args = concrete(fx.node.map_arg(node.args, stand_in))
-            moved = call(*args, **fx.node.map_arg(dict(node.kwargs), stand_in))
-            several = isinstance(moved, list | tuple)
-            outputs = list(moved) if several else [moved]
+            outputs = replay_movement(node, source, slot.expand(shape_of(source)))
             if results is None:
                 results = [[] for _ in outputs]
             for collected, output in zip(results, outputs, strict=True):

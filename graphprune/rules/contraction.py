@@ -20,6 +20,7 @@ from graphprune.labels.slots import (
 )
 from graphprune.rules.context import Context
 from graphprune.rules.rule import Rule, overloads, register
+from graphprune.schema import get_argument, set_argument
 from graphprune.values import concrete, shape_of
 
 if TYPE_CHECKING:
@@ -140,13 +141,9 @@ def _is_transposed(node: fx.Node) -> bool:
     return "convolution" in str(node.target) and len(node.args) > 6 and bool(node.args[6])
 
 
-def _groups(node: fx.Node) -> tuple[int, int]:
-    """(position of the groups argument, its value)."""
-    assert isinstance(node.target, torch._ops.OpOverload)
-    names = [argument.name for argument in node.target._schema.arguments]
-    position = names.index("groups")
-    value = node.args[position] if position < len(node.args) else node.kwargs.get("groups", 1)
-    return position, int(concrete(value))
+def _groups(node: fx.Node) -> int:
+    """How many groups a convolution has."""
+    return int(concrete(get_argument(node, "groups")))
 
 
 def label_convolution(context: Context, node: fx.Node) -> Labels:
@@ -159,7 +156,7 @@ def label_convolution(context: Context, node: fx.Node) -> Labels:
     bias = node.args[2] if len(node.args) > 2 else node.kwargs.get("bias")
     assert isinstance(x, fx.Node)
     assert isinstance(weight, fx.Node)
-    _, groups = _groups(node)
+    groups = _groups(node)
     x_shape, w_shape = shape_of(x), shape_of(weight)
     space = len(w_shape) - 2
     batched = len(x_shape) == space + 2
@@ -218,7 +215,7 @@ def leaf_convolution(context: Context, node: fx.Node, leaf: fx.Node) -> list[Slo
     """
     if len(node.args) < 2 or leaf is not node.args[1]:
         return None
-    _, groups = _groups(node)
+    groups = _groups(node)
     shape = shape_of(leaf)
     owner = str(leaf.target)
     tail = (1,) * (len(shape) - 2)
@@ -235,7 +232,7 @@ def leaf_convolution(context: Context, node: fx.Node, leaf: fx.Node) -> list[Slo
 
 def rewrite_convolution(rewriter: Rewriter, node: fx.Node) -> None:
     """Whole groups that vanish (depthwise channels) lower the group count."""
-    position, groups = _groups(node)
+    groups = _groups(node)
     if groups == 1:
         return
     x, weight = node.args[0], node.args[1]
@@ -247,7 +244,7 @@ def rewrite_convolution(rewriter: Rewriter, node: fx.Node) -> None:
         per_group = channels // groups if channels % groups == 0 else 1
         if shape_of(weight)[0] == groups:
             per_group = 1
-    rewriter.set_argument(node, position, channels // per_group)
+    set_argument(node, "groups", channels // per_group)
 
 
 LINEAR = Rule(label_linear)

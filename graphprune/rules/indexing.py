@@ -9,6 +9,7 @@ import torch
 from torch import fx
 
 from graphprune.labels.slots import Labels, clean, compact, varying
+from graphprune.replay import replay
 from graphprune.rules.context import Context
 from graphprune.rules.rule import Rule, overloads, register
 from graphprune.values import concrete, is_tensor, shape_of
@@ -35,9 +36,7 @@ def _look_up(
         if set(varying(slot)) & set(indexed):
             continue
         stand_in = functools.partial(_zeros, source=source, labels=slot.expand(shape_of(source)))
-        args = concrete(fx.node.map_arg(node.args, stand_in))
-        assert callable(node.target)
-        result.append(compact(node.target(*args, **fx.node.map_arg(dict(node.kwargs), stand_in))))
+        result.append(compact(replay(node, stand_in)))
     return clean(result)
 
 

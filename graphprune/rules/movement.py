@@ -11,6 +11,7 @@ from torch import fx
 from graphprune.labels.slots import Labels, Slot, clean, compact, varying
 from graphprune.rules.context import Context
 from graphprune.rules.rule import NodeLabels, Rule, overloads, register
+from graphprune.schema import set_argument
 from graphprune.values import concrete, concrete_int, shape_of
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def rewrite_sizes(rewriter: Rewriter, node: fx.Node) -> None:
                 resized.append(-1)
             else:
                 resized.append(new[index])
-        rewriter.set_argument(node, position, resized)
+        set_argument(node, argument.name, resized)
 
 
 MOVE = Rule(label_move, rewrite=rewrite_sizes, moves=True)
@@ -287,7 +288,7 @@ def rewrite_pad(rewriter: Rewriter, node: fx.Node) -> None:
         after = kept(full[dim]) - kept(pad[position] + given[dim])
         pad[position], pad[position + 1], changed = before, after, True
     if changed:
-        rewriter.set_argument(node, 1, pad)
+        set_argument(node, "pad", pad)
 
 
 def label_roll(context: Context, node: fx.Node) -> NodeLabels:

@@ -10,6 +10,7 @@ from torch import fx
 from graphprune.labels.slots import Labels, merge_dims, split_dim, varying
 from graphprune.rules.context import Context
 from graphprune.rules.rule import Rule, register
+from graphprune.schema import set_argument
 from graphprune.values import concrete, shape_of
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def rewrite_layer_norm(rewriter: Rewriter, node: fx.Node) -> None:
     assert isinstance(node.args[0], fx.Node)
     old, new = rewriter.shapes(node.args[0])
     if old != new:
-        rewriter.set_argument(node, 1, list(new[-len(concrete(node.args[1])) :]))
+        set_argument(node, "normalized_shape", list(new[-len(concrete(node.args[1])) :]))
 
 
 def _masked_statistics(
@@ -127,7 +128,7 @@ def rewrite_group_norm(rewriter: Rewriter, node: fx.Node) -> None:
     assert isinstance(node.args[0], fx.Node)
     old, new = rewriter.shapes(node.args[0])
     if old[1] != new[1] and int(concrete(node.args[1])) == old[1]:
-        rewriter.set_argument(node, 1, new[1])
+        set_argument(node, "num_groups", new[1])
 
 
 def masked_group_norm(

@@ -10,6 +10,7 @@ from torch import fx
 from graphprune.labels.slots import Labels, varying
 from graphprune.rules.context import Context
 from graphprune.rules.rule import NodeLabels, Rule, overloads, register
+from graphprune.schema import get_argument, has_argument
 from graphprune.values import concrete, shape_of
 
 if TYPE_CHECKING:
@@ -20,13 +21,7 @@ aten = torch.ops.aten
 
 def _argument(node: fx.Node, name: str, default: Any) -> Any:
     """A call's argument by its schema name, positional or keyword, as plain numbers."""
-    assert isinstance(node.target, torch._ops.OpOverload)
-    for position, argument in enumerate(node.target._schema.arguments):
-        if argument.name == name:
-            if position < len(node.args):
-                return concrete(node.args[position])
-            return concrete(node.kwargs.get(name, default))
-    return default
+    return concrete(get_argument(node, name)) if has_argument(node, name) else default
 
 
 def reduced_dims(node: fx.Node) -> list[int]:
@@ -60,24 +55,26 @@ def masked_mean(
 
 def label_locked_reduction(context: Context, node: fx.Node) -> NodeLabels:
     """Maxima, variances, norms …: the reduced dimensions keep every element."""
-    dims = reduced_dims(node)
-    reason = f"reduced by {node.name}"
-    locked = context.lock(context.of(node.args[0]), dims, reason)
-    locked = tuple(slot for slot in locked if not set(varying(slot)) & set(dims))
-    kept = context.reduce(locked, dims, keepdim=bool(_argument(node, "keepdim", False)))
-    value = node.meta["val"]
-    return [kept for _ in value] if isinstance(value, list | tuple) else kept
+    locked = _locked(context, node, f"reduced by {node.name}")
+    keepdim = bool(_argument(node, "keepdim", False))
+    return _for_each_output(node, context.reduce(locked, reduced_dims(node), keepdim=keepdim))
 
 
 def label_locked_map(context: Context, node: fx.Node) -> NodeLabels:
     """softmax, cumsum, sort …: same shape, but each element sees all others along ``dim``."""
-    source = node.args[0]
-    assert isinstance(source, fx.Node)
-    dims = reduced_dims(node)
-    locked = context.lock(context.of(source), dims, f"normalised over by {node.name}")
-    locked = tuple(slot for slot in locked if not set(varying(slot)) & set(dims))
+    return _for_each_output(node, _locked(context, node, f"normalised over by {node.name}"))
+
+
+def _locked(context: Context, node: fx.Node, reason: str) -> Labels:
+    """Labels of the input, less those along the reduced dimensions, which keep their length."""
+    dims = set(reduced_dims(node))
+    labels = context.lock(context.of(node.args[0]), dims, reason)
+    return tuple(slot for slot in labels if not set(varying(slot)) & dims)
+
+
+def _for_each_output(node: fx.Node, labels: Labels) -> NodeLabels:
     value = node.meta["val"]
-    return [locked for _ in value] if isinstance(value, list | tuple) else locked
+    return [labels for _ in value] if isinstance(value, list | tuple) else labels
 
 
 def label_glu(context: Context, node: fx.Node) -> Labels:
