@@ -18,6 +18,7 @@ from graphprune.masked import MaskedReference
 from graphprune.passes.insert_switches import InsertSwitches
 from graphprune.passes.shrink import Shrink
 from graphprune.plan import Plan
+from graphprune.rules.user import OpCall, axes_rule, movement_rule, op_rule, pointwise_rule
 from graphprune.scoring import score_channels
 from graphprune.switches.placement import switch_sites
 from graphprune.target import Target, parse_target
@@ -33,10 +34,12 @@ __all__ = [
     "InsertSwitches",
     "LearnConfig",
     "MaskedReference",
+    "OpCall",
     "Plan",
     "Shrink",
     "Target",
     "analyse",
+    "axes_rule",
     "capture",
     "certify",
     "choose",
@@ -46,7 +49,10 @@ __all__ = [
     "learn_switches",
     "load",
     "load_pt2",
+    "movement_rule",
+    "op_rule",
     "parse_target",
+    "pointwise_rule",
     "save_pt2",
     "score_channels",
     "switch_sites",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import fx
 
+from graphprune.errors import UsageError
 from graphprune.labels.slots import Labels, clean, varying
 from graphprune.rules.context import Context
+from graphprune.rules.probed import label_probed
 from graphprune.rules.rule import NodeLabels
 from graphprune.rules.table import find_rule
 from graphprune.values import get_tensor, shape_of
@@ -76,13 +78,26 @@ def _new_leaf(context: Context, together: list[fx.Node]) -> Labels:
 
 
 def _call(context: Context, node: fx.Node) -> NodeLabels:
+    labels = _by_rule_or_probe(context, node)
+    return _leave_alone(context, node, labels) if isinstance(labels, str) else labels
+
+
+def _by_rule_or_probe(context: Context, node: fx.Node) -> NodeLabels | str:
+    """Labels of a call's value, or why there are none to be had."""
     rule = find_rule(node.target)
-    reason = f"no rule for {node.target}"
-    if rule is not None:
-        try:
-            return rule.label(context, node)
-        except Exception as error:  # noqa: BLE001 - a use its rule was not written for: leave it alone
-            reason = f"the rule for {node.target} does not cover this use ({type(error).__name__})"
+    if rule is None:
+        probed = label_probed(context, node)
+        return f"no rule for {node.target}: {probed}" if isinstance(probed, str) else probed
+    try:
+        return rule.label(context, node)
+    except UsageError:
+        raise  # a mistake in a rule of the user's own
+    except Exception as error:  # noqa: BLE001 - a use its rule was not written for: leave it alone
+        why = str(error) if isinstance(error, NotImplementedError) else type(error).__name__
+        return f"the rule for {node.target} does not cover this use ({why})"
+
+
+def _leave_alone(context: Context, node: fx.Node, reason: str) -> NodeLabels:
     for argument in node.all_input_nodes:
         found = context.labels.get(argument, ())
         for labels in found if isinstance(found, list) else [found]:

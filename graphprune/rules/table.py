@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from typing import Any
 
+import torch
 from torch import fx
 
 from graphprune.rules import (  # noqa: F401  (imported for the rules they register)
@@ -19,6 +20,7 @@ from graphprune.rules import (  # noqa: F401  (imported for the rules they regis
     window,
 )
 from graphprune.rules.context import Context
+from graphprune.rules.plugins import load_rules
 from graphprune.rules.rule import RULES, NodeLabels, Rule
 
 
@@ -36,6 +38,8 @@ def find_rule(target: Any) -> Rule | None:
     """The rule for a call's target, or None where nobody knows how channels pass through it."""
     if target is operator.getitem:
         return _GETITEM
+    if target not in RULES and isinstance(target, torch._ops.OpOverload):
+        load_rules(target.namespace)
     if target in RULES:
         return RULES[target]
     if pointwise.is_pointwise(target):
