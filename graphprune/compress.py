@@ -32,11 +32,14 @@ from graphprune.exporters.report import Report
 from graphprune.feed import Feed, feed_for
 from graphprune.finetune import FinetuneConfig, FinetuneResult, finetune
 from graphprune.groups import Analysis, analyse
+from graphprune.into import apply
 from graphprune.io import Loss, as_data, check_data_fits
 from graphprune.io.tensors import floating_outputs
 from graphprune.learn import LearnConfig
 from graphprune.masked import MaskedReference
 from graphprune.objective import Objective
+from graphprune.partial.compress import Request, compress_parts
+from graphprune.partial.result import PartialCompressed
 from graphprune.passes.base import run_passes
 from graphprune.passes.shrink import Shrink
 from graphprune.plan import Plan
@@ -58,6 +61,8 @@ class CompressConfig:
         finetune: how the small model is trained on; its ``epochs`` is set by ``finetune_epochs``.
         distill: fine-tune towards the original model's outputs too.
         ranking: ``local`` thins all groups alike, ``global`` compares scores between groups.
+        heads: what rows of grids (attention heads, key-value groups, conv groups) may lose: ``whole``
+            rows, equally many channels ``inside`` each, ``both`` or nothing (``keep``).
         batch_size: examples per step of learning and fine-tuning.
         recalibrate: re-estimate batch-norm statistics of the small model on data; without it (and
             fine-tuning) every value of the small model is one of the original's.
@@ -72,6 +77,7 @@ class CompressConfig:
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     distill: bool = True
     ranking: str = "local"
+    heads: str = "both"
     batch_size: int = 64
     recalibrate: bool = False
     evaluate: bool = True
@@ -134,6 +140,16 @@ class Compressed:
         """
         return deliver(self, Path(folder), overwrite=overwrite)
 
+    def into(self, model: nn.Module) -> None:
+        """Make ``model``, an instance of the class that was compressed, the small model in place.
+
+        See :func:`graphprune.into.apply`.
+
+        Raises:
+            UsageError: its tensors are others, or its forward hard-codes a size; it is unchanged.
+        """
+        apply(model, self.stages.small, self.stages.analysis)
+
 
 def compress(  # noqa: PLR0913 - the one call that users type; the rest is in the config
     model: nn.Module | torch.export.ExportedProgram,
@@ -145,8 +161,11 @@ def compress(  # noqa: PLR0913 - the one call that users type; the rest is in th
     loss: Loss | None = None,
     finetune_epochs: int = 0,
     config: CompressConfig | None = None,
-) -> Compressed:
+) -> Compressed | PartialCompressed:
     """Compress a model and prove the result. The caller's model is never changed.
+
+    A model that torch.export cannot capture whole is compressed in parts, see
+    :func:`graphprune.partial.compress.compress_parts`.
 
     Args:
         model: any module or exported program; it is evaluated in eval mode.
@@ -171,6 +190,7 @@ def compress(  # noqa: PLR0913 - the one call that users type; the rest is in th
     config = _seeded(config or CompressConfig())
     seed = config.learn.seed
     target = parse_target(target)
+    asked = method
     method, method_note = resolve_method(method, data is not None)
     if finetune_epochs < 0:
         raise DataError(f"finetune_epochs is {finetune_epochs}; give 0 or more")
@@ -182,9 +202,15 @@ def compress(  # noqa: PLR0913 - the one call that users type; the rest is in th
         loss = checked_loss(loss)
     clock = Clock(config.progress)
     notes = [method_note] if method_note else []
-    with clock.stage("capture"):
-        dense = _capture(model, example_inputs, config)
-        feed = _prepare_data(data, dense, loss, config) if data is not None else None
+    try:
+        with clock.stage("capture"):
+            dense = _capture(model, example_inputs, config)
+            feed = _prepare_data(data, dense, loss, config) if data is not None else None
+    except ModelError as failure:
+        if failure.__cause__ is None or not isinstance(model, nn.Module):
+            raise  # nothing that torch.export said of a module
+        request = Request(target, asked, data is not None, finetune_epochs, config)
+        return compress_parts(model, example_inputs, request, failure)
     with clock.stage("analyse"):
         analysis = analyse(dense.module)
     with clock.stage("score"):
@@ -200,7 +226,12 @@ def compress(  # noqa: PLR0913 - the one call that users type; the rest is in th
         notes.extend(scores.notes)
     with clock.stage("plan"):
         choice = choose(
-            analysis, scores.by_group, target, ranking=config.ranking, method=scores.method
+            analysis,
+            scores.by_group,
+            target,
+            ranking=config.ranking,
+            method=scores.method,
+            heads=config.heads,
         )
         notes.extend([choice.note] if choice.note else [])
     with clock.stage("shrink"):

@@ -1,0 +1,164 @@
+"""Apply a compression to the user's own module: its tensors, its attributes, and the proof."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from graphprune.capture import Captured
+from graphprune.certify import BATCHES, check_inputs, independent_outputs, model_limit
+from graphprune.compare import max_relative_error, require_informative
+from graphprune.errors import CertificateError, UsageError
+from graphprune.fresh_inputs import batch_size
+from graphprune.groups import Analysis
+from graphprune.into_attributes import set_certain
+from graphprune.into_blame import explain
+from graphprune.into_constructor import own_shapes
+from graphprune.into_repair import Repair, all_size_attributes
+from graphprune.into_scale import proposed_scalings
+from graphprune.into_sizes import sizes_by_module
+from graphprune.into_state import SavedState, fill, named_tensors
+from graphprune.into_trace import Call, GraphValues, Progress, follow, unknown_calls
+from graphprune.quiet import quiet
+from graphprune.trees import Inputs
+
+_SUSPICIOUS = 0.02
+
+
+def apply(model: nn.Module, small: Captured, analysis: Analysis, *, seed: int = 0) -> None:
+    """Shrink ``model`` in place to what ``small`` is, and prove that it computes the same.
+
+    Every parameter and buffer gets the contents of its namesake in ``small`` and stays the same
+    object, so that ties stay. Attributes that hold sizes follow; those that remain in doubt are
+    searched for until the model's own forward agrees with the graph. Gradients are dropped.
+
+    Args:
+        model: an instance of the class that was captured (any weights, any device).
+        small: the small graph, with example inputs for it.
+        analysis: of the graph before, whose nodes and parameters have the same names.
+        seed: of the inputs of the proof.
+
+    Raises:
+        UsageError: the model's tensors are not those of the graph before, or its forward does not
+            fit the small tensors; the model is then exactly what it was.
+    """
+    dense = analysis.module
+    _check_fits(model, dense)
+    saved = SavedState.take(model)
+    try:
+        _apply(model, small, analysis, saved, seed)
+    except BaseException:
+        saved.restore()
+        raise
+
+
+def _apply(
+    model: nn.Module, small: Captured, analysis: Analysis, saved: SavedState, seed: int
+) -> None:
+    modes = [(module, module.training) for module in model.modules()]
+    before = {path: own_shapes(module) for path, module in model.named_modules()}
+    originals = all_size_attributes(model)
+    sizes = sizes_by_module(analysis.module, small.module)
+    model.eval()
+    fill(model, small.module)
+    set_certain(model, sizes, before)
+    # The same operations on the same tensors: more than rounding shows that something is amiss.
+    failed = _disagreement(model, small, seed, model_limit(small) * _SUSPICIOUS)
+    if failed is not None:
+        inputs = _on_device(model, (small.args, small.kwargs))
+        ignore = _never_shown(model, analysis, saved, inputs)
+        values = GraphValues(small.module, (small.args, small.kwargs))
+        scalings = proposed_scalings(analysis.module, small.module)
+        paths = [path for path, _ in model.named_modules()]
+
+        def measure(scaled: set[str]) -> Progress:
+            inside = {(name, 0) for name in paths if any(_below(name, path) for path in scaled)}
+            return follow(model, inputs, values, ignore | inside)
+
+        progress = Repair(model, originals, sizes, scalings, measure).run()
+        failed = _disagreement(model, small, seed)
+        if failed is not None:
+            if not progress.running:
+                progress = Progress(progress.steps, ("",), failed)
+            raise UsageError(explain(model, sizes, progress, failed)) from failed
+    for module, training in modes:
+        module.training = training
+
+
+def _check_fits(model: nn.Module, dense: nn.Module) -> None:
+    have = dict(named_tensors(model))
+    unsaved = set(named_tensors(dense)) - set(dense.state_dict())
+    for name, tensor in named_tensors(dense).items():
+        if name not in have:
+            if name in unsaved:
+                continue  # a constant that capture has found in the forward
+            raise UsageError(
+                f"the model has no {name}; give an instance of the class that was compressed"
+            )
+        if have[name].shape != tensor.shape or have[name].dtype != tensor.dtype:
+            shapes = [f"{tuple(t.shape)} {t.dtype}" for t in (have[name], tensor)]
+            raise UsageError(
+                f"{name} of the model is {shapes[0]}, but that of the compressed one was "
+                f"{shapes[1]}; give an instance as it was before compression"
+            )
+    extra = sorted(set(model.state_dict()) - set(named_tensors(dense)))
+    if extra:
+        raise UsageError(
+            f"the model has {extra[0]}, which the compressed one did not; "
+            "give an instance of the class that was compressed"
+        )
+
+
+def _disagreement(
+    model: nn.Module, small: Captured, seed: int, limit: float | None = None
+) -> Exception | None:
+    """What shows that the model and the small graph are not equal; None if they are proved so."""
+    limit = model_limit(small) if limit is None else limit
+    free = independent_outputs(small.module)
+    dynamic = batch_size(small) is not None
+    for size in (None, *BATCHES) if dynamic else (None,):
+        try:
+            expected, actual = [], []
+            for number, inputs in enumerate(check_inputs(small, seed, size)):
+                args, kwargs = inputs
+                own_args, own_kwargs = _on_device(model, inputs)
+                with torch.no_grad():
+                    expected.append(small.module(*args, **kwargs))
+                # Some layers take another road when no gradient is wanted; both must be right.
+                with quiet(), torch.set_grad_enabled(number == 0):
+                    actual.append(model(*own_args, **own_kwargs))
+            require_informative(expected, limit, independent=free)
+            error = max(max_relative_error(a, b) for a, b in zip(actual, expected, strict=True))
+        except Exception as failed:  # noqa: BLE001 - the user's forward may raise anything
+            return failed
+        if not error <= limit:
+            return CertificateError(f"relative error {error:.3g} exceeds the limit {limit:g}")
+    return None
+
+
+def _never_shown(
+    model: nn.Module, analysis: Analysis, saved: SavedState, inputs: Inputs
+) -> set[Call]:
+    """Module calls whose outputs are no values of the graph even before anything is shrunk."""
+    shrunk = SavedState.take(model)
+    saved.restore()
+    try:
+        model.eval()
+        fill(model, analysis.module)
+        return unknown_calls(model, inputs, GraphValues(analysis.module, inputs))
+    finally:
+        saved.restore()
+        shrunk.restore()
+
+
+def _below(name: str, path: str) -> bool:
+    return name != path and name.startswith(f"{path}." if path else "")
+
+
+def _on_device(model: nn.Module, inputs: Inputs) -> Inputs:
+    tensor = next(iter(named_tensors(model).values()), None)
+    if tensor is None:
+        return inputs
+    moved: Inputs = pytree.tree_map_only(torch.Tensor, lambda t: t.to(tensor.device), inputs)
+    return moved

@@ -1,0 +1,87 @@
+"""A module's tensors and attributes as one state that can be changed and put back whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True)
+class SavedState:
+    """What a module was: put back by :meth:`restore`, whatever happened in between.
+
+    Tensors keep their identity (ties and optimisers hold on to them); their contents are swapped.
+    Contents must be replaced, never written into, for the old ones to be still there.
+    """
+
+    attributes: list[tuple[nn.Module, dict[str, Any]]]
+    containers: list[tuple[dict[Any, Any] | list[Any] | set[Any], Any]]
+    tensors: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]
+
+    @classmethod
+    def take(cls, module: nn.Module) -> SavedState:
+        """Note the attributes (and plain dicts, lists, sets in them) and tensors of ``module``."""
+        attributes, containers = [], []
+        for part in module.modules():
+            own = dict(vars(part))
+            attributes.append((part, own))
+            for value in own.values():
+                if isinstance(value, dict | list | set):
+                    containers.append((value, value.copy()))
+        tensors = [(t, t.data, t.grad if t.is_leaf else None) for _, t in unique_tensors(module)]
+        return cls(attributes, containers, tensors)
+
+    def restore(self) -> None:
+        """Put everything back."""
+        for part, own in self.attributes:
+            vars(part).clear()
+            vars(part).update(own)
+        for container, content in self.containers:
+            container.clear()
+            if isinstance(container, list):
+                container.extend(content)
+            else:
+                container.update(content)
+        for tensor, data, grad in self.tensors:
+            tensor.data = data
+            if tensor.is_leaf:
+                tensor.grad = grad
+
+
+def named_tensors(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters, buffers and plain tensor attributes by qualified name, tied ones under each."""
+    found: dict[str, torch.Tensor] = {}
+    for path, part in module.named_modules(remove_duplicate=False):
+        prefix = f"{path}." if path else ""
+        for own in (part._parameters, part._buffers, vars(part)):
+            for key, value in own.items():
+                if isinstance(value, torch.Tensor):
+                    found.setdefault(f"{prefix}{key}", value)
+    return found
+
+
+def unique_tensors(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Each tensor of :func:`named_tensors` once, with its first name."""
+    seen: set[int] = set()
+    for name, tensor in named_tensors(module).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            yield name, tensor
+
+
+def fill(module: nn.Module, source: nn.Module) -> None:
+    """Give every tensor of ``module`` the contents, of any shape, of its namesake in ``source``.
+
+    Tensors that ``source`` does not have get a copy of their own contents. Nothing is written into
+    the old contents.
+    """
+    given = named_tensors(source)
+    for name, tensor in unique_tensors(module):
+        content = given.get(name, tensor).detach()
+        tensor.data = content.to(device=tensor.device, copy=True)
+        if tensor.is_leaf:
+            tensor.grad = None
