@@ -10,11 +10,12 @@ import numpy as np
 from graphprune.capture import Captured
 from graphprune.cost import cost_model
 from graphprune.groups import Analysis
+from graphprune.held import held_back
 from graphprune.measure import macs_per_example
 
 
 def overview(captured: Captured, analysis: Analysis) -> dict[str, Any]:
-    """Groups with their members and shares, and pins with their reasons.
+    """Groups with their members and shares, what is held back by which call, and all pins.
 
     ``macs`` are multiply-accumulates at batch ``macs_batch``; None where they cannot be counted.
 
@@ -44,5 +45,6 @@ def overview(captured: Captured, analysis: Analysis) -> dict[str, Any]:
         "macs": counted,
         "macs_batch": batch,
         "groups": groups,
+        "held": [dataclasses.asdict(held) for held in held_back(analysis)],
         "pinned": [dataclasses.asdict(pin) for pin in analysis.pinned],
     }

@@ -7,15 +7,20 @@ from typing import Any
 
 import click
 from rich.table import Table
+from rich.text import Text
 
 from graphprune.cli.console import output_console
 from graphprune.cli.source import model_options, read_source
+
+_SHOWN = 12
 
 
 @click.command()
 @model_options
 @click.option("--data", help="Only to take example inputs from; see compress --data.")
-@click.option("--members", is_flag=True, help="List every member of each group.")
+@click.option(
+    "--members", is_flag=True, help="List every member of each group, and all that stays."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def inspect(members: bool, as_json: bool, **given: Any) -> None:
     """Show what could be pruned from MODEL: channel groups, their shares, and what stays and why.
@@ -40,8 +45,8 @@ def inspect(members: bool, as_json: bool, **given: Any) -> None:
         return
     console = output_console()
     console.print(_groups(data, members))
-    if data["pinned"]:
-        console.print(_pins(data))
+    if data["held"]:
+        console.print(_held(data, members), highlight=False)
 
 
 def _groups(data: dict[str, Any], members: bool) -> Table:
@@ -68,12 +73,21 @@ def _groups(data: dict[str, Any], members: bool) -> Table:
     return table
 
 
-def _pins(data: dict[str, Any]) -> Table:
-    table = Table(title="\nwhat stays, and why", title_justify="left", box=None)
-    for name in ("parameter", "dim", "channels", "reason", "your code"):
-        table.add_column(name, overflow="fold")
-    for pin in data["pinned"]:
-        table.add_row(
-            pin["parameter"], str(pin["dim"]), str(pin["channels"]), pin["reason"], pin["source"]
-        )
-    return table
+def _held(data: dict[str, Any], everything: bool) -> Text:
+    """Call by call, so that it fits any width; the calls that hold most come first."""
+    shown = data["held"] if everything else data["held"][:_SHOWN]
+    text = Text("\nwhat stays, and why", style="bold").append(
+        " (several calls may hold the same parameters)\n", style="not bold dim"
+    )
+    for held in shown:
+        count = "1 channel" if held["channels"] == 1 else f"{held['channels']:,} channels"
+        text.append(f"\n{held['params']:,} parameters, {count}", style="bold")
+        text.append(f": {held['op']} ({held['node']})\n" if held["op"] else "\n")
+        text.append(f"    {held['reason']}\n")
+        if held["source"]:
+            text.append(f"    {held['source']}\n", style="cyan")
+        if everything:
+            text.append(f"    {', '.join(held['dims'])}\n", style="dim")
+    if len(shown) < len(data["held"]):
+        text.append(f"\nand {len(data['held']) - len(shown)} calls more: add --members\n")
+    return text

@@ -49,11 +49,29 @@ def model_options(command: F) -> F:
             help="Example input, batch first, such as 1x3x224x224 or 1x77:int64,0..30522; "
             "repeat for several inputs.",
         ),
+        click.option(
+            "--rules",
+            multiple=True,
+            metavar="PACKAGE.MODULE",
+            expose_value=False,
+            callback=_import_rules,
+            help="Module with rules for operators of your own, imported before MODEL is read.",
+        ),
         click.option("--debug", is_flag=True, help="Show the traceback of an error."),
     ]
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def _import_rules(
+    context: click.Context, option: click.Parameter, modules: tuple[str, ...]
+) -> None:
+    from graphprune.rules.plugins import import_rules
+
+    del context, option
+    for module in modules:
+        import_rules(module)
 
 
 def read_source(

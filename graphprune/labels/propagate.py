@@ -98,9 +98,27 @@ def _by_rule_or_probe(context: Context, node: fx.Node) -> NodeLabels | str:
 
 
 def _leave_alone(context: Context, node: fx.Node, reason: str) -> NodeLabels:
+    """Pin what reaches a call. What leaves it is labelled too, so that it shows who is to blame."""
+    labelled = False
     for argument in node.all_input_nodes:
         found = context.labels.get(argument, ())
         for labels in found if isinstance(found, list) else [found]:
             context.pin(labels, reason)
+            labelled |= bool(labels)
     value = node.meta["val"]
-    return [() for _ in value] if isinstance(value, list | tuple) else ()
+    several = isinstance(value, list | tuple)
+    results = [
+        _pinned(context, v, reason) if labelled else () for v in (value if several else [value])
+    ]
+    return results if several else results[0]
+
+
+def _pinned(context: Context, value: object, reason: str) -> Labels:
+    """New atoms, all pinned, on the fixed dimensions of a result."""
+    if not isinstance(value, torch.Tensor):
+        return ()
+    fixed = [not isinstance(size, torch.SymInt) for size in value.shape]
+    shape = tuple(int(size) if known else 1 for size, known in zip(value.shape, fixed, strict=True))
+    labels = context.leaf(shape, removable=fixed)
+    context.pin(labels, reason)
+    return labels

@@ -10,7 +10,11 @@ at anything callable in the module that registers the rules; it is imported, nev
 from __future__ import annotations
 
 import functools
+import importlib
 
+from graphprune.errors import UsageError
+from graphprune.io.imports import working_directory_importable
+from graphprune.io.text import reason
 from graphprune.registry import Registry
 
 RULE_MODULES = Registry("graphprune.rules")
@@ -25,3 +29,26 @@ def load_rules(namespace: str) -> None:
     """
     if namespace in RULE_MODULES.names():
         RULE_MODULES.load(namespace)
+
+
+def import_rules(module: str) -> None:
+    """Import a module of the user's, which registers rules as it is imported.
+
+    The current directory is searched first.
+
+    Args:
+        module: ``package.module``.
+
+    Raises:
+        UsageError: the import fails.
+    """
+    try:
+        with working_directory_importable():
+            importlib.import_module(module)
+    except UsageError:
+        raise  # a rule in it is at fault
+    except Exception as error:  # a user's module may raise anything while it is imported
+        raise UsageError(
+            f"--rules {module}: importing it failed: {reason(error)}; "
+            "give package.module, and run from the folder that holds it, or install it"
+        ) from error

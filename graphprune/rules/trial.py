@@ -23,12 +23,12 @@ LARGEST = 2**24
 """Elements of all tensors of a call together, up to which it is run."""
 
 _DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128, torch.bool)
-_TAGS = (
-    torch.Tag.nondeterministic_seeded,
-    torch.Tag.data_dependent_output,
-    torch.Tag.dynamic_output_shape,
-    torch.Tag.inplace_view,
-)
+_TAGS = {
+    torch.Tag.nondeterministic_seeded: "torch marks it as random",
+    torch.Tag.data_dependent_output: "its result depends on data in a way that has no shape",
+    torch.Tag.dynamic_output_shape: "the shape of its result depends on data",
+    torch.Tag.inplace_view: "it shares or overwrites memory",
+}
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,9 @@ def signature_of(node: fx.Node) -> Signature | str:
     aliases = [a.alias_info for a in (*schema.arguments, *schema.returns)]
     if schema.is_mutable or any(alias is not None for alias in aliases):
         return "it shares or overwrites memory"
-    if set(_TAGS) & set(target.tags):
-        return "it is random, or its result's shape depends on data"
+    for tag, reason in _TAGS.items():
+        if tag in target.tags:
+            return reason
     flat, spec = pytree.tree_flatten((node.args, node.kwargs))
     try:
         leaves = tuple(_leaf(leaf) for leaf in flat)
