@@ -14,7 +14,13 @@ from graphprune.errors import UsageError
 from graphprune.io.text import few, reason
 
 ARTEFACTS = frozenset({"model.onnx", "model.onnx.data", "model.pt2", "plan.json", "report.json"})
-"""The files that compress writes; a folder with any other file is never replaced."""
+"""The files that compress writes for one graph."""
+
+PARTS = "parts"
+"""Folder of a model compressed in parts: a folder for each part, with the files of one graph."""
+
+WEIGHTS = "model.safetensors"
+"""Weights of a whole model that was compressed in parts."""
 
 
 @contextlib.contextmanager
@@ -92,11 +98,11 @@ def _check_replaceable(place: Path, overwrite: bool) -> None:
         if not place.is_dir():
             raise UsageError(f"{place} is a file; give a folder for the output")
         names = sorted(item.name for item in place.iterdir())
+        foreign = sorted(filter(_is_foreign, _files(place)))
     except OSError as error:
         raise UsageError(f"{place} cannot be read: {error.strerror or error}") from error
     if not names:
         return
-    foreign = [name for name in names if name not in ARTEFACTS]
     if foreign or not _is_output(place):
         what = few(foreign or names)
         raise UsageError(f"{place} is not empty (it holds {what}); give a new or empty folder")
@@ -104,6 +110,26 @@ def _check_replaceable(place: Path, overwrite: bool) -> None:
         raise UsageError(
             f"{place} holds an earlier output; give another folder, or --overwrite to replace it"
         )
+
+
+def _files(place: Path) -> list[str]:
+    """Everything within that is no folder, and empty folders, by path relative to ``place``."""
+    found = []
+    for path in place.rglob("*"):
+        if path.is_symlink() or not path.is_dir() or not any(path.iterdir()):
+            found.append(path.relative_to(place).as_posix())
+    return found
+
+
+def _is_foreign(name: str) -> bool:
+    """Whether compress never writes a file of this path; a folder with one is never replaced."""
+    match name.split("/"):
+        case [file]:
+            return file not in ARTEFACTS | {WEIGHTS}
+        case [folder, _, file]:
+            return folder != PARTS or file not in ARTEFACTS
+        case _:
+            return True
 
 
 def _is_output(place: Path) -> bool:

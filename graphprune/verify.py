@@ -21,6 +21,8 @@ from graphprune.exporters.report import Report, file_hash
 from graphprune.graphmodule import TrainableGraphModule
 from graphprune.io.text import few, reason
 from graphprune.measure import count_parameters
+from graphprune.partial.report import PartialReport, read_report
+from graphprune.partial.verify import verify_parts
 from graphprune.plan import Plan
 
 _NEEDED = ("model.onnx", "model.pt2", "plan.json")
@@ -32,7 +34,9 @@ def verify(folder: str | Path, *, seed: int = SEED) -> Certificate:
     """Check a folder written by compress: files, plan, ONNX and the reloaded model.
 
     Hashes are those of ``report.json``, which itself is not signed: they show damage and careless
-    edits, not forgery. Everything else is recomputed.
+    edits, not forgery. Everything else is recomputed. Of a model compressed in parts, each part is
+    checked so, and that the weights of the whole hold what the parts hold; the whole model cannot
+    be run, for its class is not in the folder.
 
     Args:
         folder: the folder.
@@ -48,7 +52,9 @@ def verify(folder: str | Path, *, seed: int = SEED) -> Certificate:
     place = Path(folder)
     if not place.is_dir():
         raise UsageError(f"{place} is no folder; give the folder that compress wrote")
-    report = Report.load(place / "report.json")
+    report = read_report(place / "report.json")
+    if isinstance(report, PartialReport):
+        return verify_parts(place, report, lambda part: verify(part, seed=seed))
     _check_files(place, report)
     module, captured = load_pt2(place / "model.pt2")
     _check_plan(Plan.load(place / "plan.json"), module)

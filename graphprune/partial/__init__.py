@@ -1,0 +1,1 @@
+"""Models that cannot be captured whole: their largest capturable submodules are compressed."""

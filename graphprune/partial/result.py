@@ -1,0 +1,177 @@
+"""A model of which parts were compressed."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from graphprune.certify import Certificate
+from graphprune.clock import Clock
+from graphprune.exporters.report import GroupRow, Measured, PinRow, versions
+from graphprune.measure import count_parameters
+from graphprune.partial.prove import WholeProof
+from graphprune.partial.report import LeftRow, PartialReport, PartRow
+from graphprune.plan import Plan
+
+if TYPE_CHECKING:
+    from graphprune.compress import Compressed
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A compressed part and its place in the model.
+
+    Attributes:
+        compressed: the part by itself, as a graph; its own report, certificate and files.
+        how: ``class`` where the user's own class was shrunk, ``graph`` where a graph stands there.
+        why: why it is not the user's class; "" if it is.
+        calls, shapes: calls in a run of the model, and unlike signatures among them.
+        error: largest relative error of the part, in its place, against the masked original.
+    """
+
+    compressed: Compressed
+    how: str
+    why: str
+    calls: int
+    shapes: int
+    error: float
+
+
+@dataclass(frozen=True)
+class Background:
+    """What is known of the run as a whole, for the report.
+
+    Attributes:
+        source: where the model came from.
+        why: what torch.export said to the whole model.
+        target: the budget asked for.
+        method: how channels were scored.
+        macs: of one call on the example inputs, before and after.
+        parameters: of the dense model.
+        left: parameters and reason by submodule left alone.
+        clock: times the stages.
+        notes: lines for the user.
+    """
+
+    source: str
+    why: str
+    target: str
+    method: str
+    macs: tuple[int, int]
+    parameters: int
+    left: dict[str, tuple[int, str]]
+    clock: Clock
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PartialCompressed:
+    """A model compressed in parts, for torch.export cannot capture it whole.
+
+    Attributes:
+        model: an instance of the user's class, its parts pruned, in evaluation mode.
+        parts: the compressed parts by qualified name.
+        certificate: over all parts and the whole.
+        whole: what was compared on the whole model.
+        background: the rest of the report.
+    """
+
+    model: nn.Module
+    parts: dict[str, Placed]
+    certificate: Certificate
+    whole: WholeProof
+    background: Background
+
+    @property
+    def plan(self) -> dict[str, Plan]:
+        """What was kept, by part."""
+        return {name: placed.compressed.plan for name, placed in self.parts.items()}
+
+    @cached_property
+    def report(self) -> PartialReport:
+        """What was asked and what came of it."""
+        return _report(self)
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the parts (each as a whole result is written), the weights and the report.
+
+        Raises:
+            UsageError: the folder is in use.
+            ModelError: a part cannot be exported.
+            CertificateError: an exported part is not proved equal; nothing is left behind.
+        """
+        from graphprune.partial.deliver import deliver
+
+        return deliver(self, Path(folder), overwrite=overwrite)
+
+
+def folder_names(names: list[str]) -> dict[str, str]:
+    """A folder for each part: its name, made fit for any file system, and unique."""
+    found: dict[str, str] = {}
+    for name in names:
+        plain = "".join(c if c.isalnum() or c in "._-" else "_" for c in name).strip(".") or "part"
+        folder, count = plain, 1
+        while folder.lower() in {other.lower() for other in found.values()}:
+            folder, count = f"{plain}_{count}", count + 1
+        found[name] = folder
+    return found
+
+
+def _report(result: PartialCompressed) -> PartialReport:
+    known = result.background
+    own = {name: placed.compressed.report for name, placed in result.parts.items()}
+    widths = [pair for plan in result.plan.values() for pair in plan.widths.values()]
+    after = count_parameters(result.model)
+    reached = {
+        "channels": sum(b for _, b in widths) / max(1, sum(a for a, _ in widths)),
+        "params": after / max(1, known.parameters),
+    }
+    if known.macs[0]:
+        reached["macs"] = known.macs[1] / known.macs[0]
+    folders = folder_names(list(result.parts))
+    return PartialReport(
+        source=known.source,
+        method=known.method,
+        target=known.target,
+        reached=reached,
+        models={
+            "dense": Measured(known.parameters, known.macs[0]),
+            "pruned": Measured(after, known.macs[1]),
+        },
+        groups=tuple(_within(name, row) for name, r in own.items() for row in r.groups),
+        pinned=tuple(
+            PinRow(f"{name}.{pin.parameter}", pin.dim, pin.channels, pin.reason, pin.source)
+            for name, report in own.items()
+            for pin in report.pinned
+        ),
+        certificate=result.certificate,
+        seconds={name: round(value, 3) for name, value in known.clock.seconds.items()},
+        versions=versions(),
+        notes=known.notes,
+        why=known.why,
+        parts=tuple(
+            PartRow(
+                name,
+                f"parts/{folders[name]}",
+                own[name].models["dense"].parameters or 0,
+                own[name].models["pruned"].parameters or 0,
+                placed.how,
+                placed.calls,
+                placed.shapes,
+                placed.error,
+            )
+            for name, placed in result.parts.items()
+        ),
+        left=tuple(LeftRow(name, *row) for name, row in known.left.items()),
+        whole=dataclasses.asdict(result.whole),
+    )
+
+
+def _within(part: str, row: GroupRow) -> GroupRow:
+    members = tuple(f"{part}.{member}" for member in row.members)
+    return GroupRow(f"{part}.{row.name}", row.before, row.after, members)

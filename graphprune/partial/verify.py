@@ -1,0 +1,107 @@
+"""Checking the folder of a model compressed in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import safetensors
+import torch
+
+from graphprune.certify import Certificate
+from graphprune.errors import CertificateError
+from graphprune.exporters.output_folder import ARTEFACTS, PARTS, WEIGHTS
+from graphprune.exporters.pt2 import load_pt2
+from graphprune.exporters.report import file_hash
+from graphprune.io.text import few, reason
+from graphprune.partial.report import PartialReport, PartRow
+
+_GRAPH_PREFIX = "graph."
+
+
+def verify_parts(
+    place: Path, report: PartialReport, verify: Callable[[Path], Certificate]
+) -> Certificate:
+    """Check every part as a result of its own, and the weights of the whole against them.
+
+    Args:
+        place: the folder.
+        report: of the whole.
+        verify: checks the folder of one part.
+
+    Returns:
+        The largest errors of all parts, without a shrink error, for the original is not there.
+
+    Raises:
+        CertificateError: a file differs from the report, or the files contradict each other.
+    """
+    _check_files(place, report)
+    tensors = _weights(place / WEIGHTS)
+    found = []
+    for row in report.parts:
+        found.append(verify(place / row.folder))
+        _check_weights(row, place / row.folder, tensors)
+    onnx: dict[int, float] = {}
+    for one in found:
+        for size, error in one.onnx_error.items():
+            onnx[size] = max(error, onnx.get(size, 0.0))
+    return Certificate(
+        max(one.limit for one in found),
+        f"{len(found)} parts, each on {found[0].inputs}; the whole model was not run",
+        None,
+        onnx,
+        max(one.reload_error or 0.0 for one in found),
+        max(one.reload_onnx_error or 0.0 for one in found),
+    )
+
+
+def _check_files(place: Path, report: PartialReport) -> None:
+    # The names come from a file: nothing outside the folder may be opened.
+    folders = {row.folder for row in report.parts}
+    plain = all(
+        len(path.parts) == 2 and path.parts[0] == PARTS and ".." not in path.parts
+        for path in map(Path, folders)
+    )
+    if not folders or len(folders) != len(report.parts) or not plain:
+        raise CertificateError("report.json names no parts, or folders that compress never writes")
+    allowed = {f"{folder}/{name}" for folder in folders for name in ARTEFACTS} | {WEIGHTS}
+    strange = sorted(set(report.files) - allowed)
+    if strange:
+        raise CertificateError(f"report.json lists {few(strange)}, which compress never writes")
+    needed = {f"{folder}/report.json" for folder in folders} | {WEIGHTS}
+    for name in sorted({*needed, *report.files}):
+        file = place / name
+        if not file.is_file():
+            raise CertificateError(f"{file} is missing; compress the model again")
+        if file_hash(file) != report.files.get(name):
+            raise CertificateError(
+                f"{file} is not the file that compress wrote (its hash differs from report.json)"
+            )
+
+
+def _weights(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors by all of their names: those of a tied tensor lie in the file's metadata."""
+    try:
+        with safetensors.safe_open(str(path), framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            aliases = file.metadata() or {}
+    except (OSError, safetensors.SafetensorError) as error:
+        raise CertificateError(f"{path} cannot be read: {reason(error)}") from error
+    for name, kept in aliases.items():
+        if kept in tensors:
+            tensors.setdefault(name, tensors[kept])
+    return tensors
+
+
+def _check_weights(row: PartRow, folder: Path, tensors: dict[str, torch.Tensor]) -> None:
+    module, _ = load_pt2(folder / "model.pt2")
+    weights = {name for name, _ in module.named_parameters(remove_duplicate=False)}
+    for name, tensor in module.state_dict().items():
+        found = tensors.get(f"{row.name}.{name}", tensors.get(f"{row.name}.{_GRAPH_PREFIX}{name}"))
+        if found is None and name not in weights:
+            continue  # a constant of the graph that is no tensor of the model
+        if found is None or found.shape != tensor.shape or not torch.equal(found, tensor):
+            raise CertificateError(
+                f"{WEIGHTS} and {row.folder}/model.pt2 differ at {row.name}.{name}; "
+                "compress the model again"
+            )
