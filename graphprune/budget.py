@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.cluster.hierarchy import DisjointSet
 
 from graphprune.cost import CostModel, cost_model
 from graphprune.errors import TargetError
@@ -14,6 +16,7 @@ from graphprune.groups import Analysis, ChannelGroup
 from graphprune.plan import Plan, plan_from_classes
 from graphprune.rewrite import all_labels
 from graphprune.target import Target, parse_target
+from graphprune.thinning import check_heads, removal_order
 
 TOLERANCE = 0.01
 """A budget counts as met within this fraction of the dense model (1 percentage point)."""
@@ -36,10 +39,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class _Step:
-    """One removal unit with its place in the order."""
+    """One removal with its place in the order."""
 
     rank: float
-    group: int
+    cluster: int
     classes: tuple[int, ...]
 
 
@@ -50,6 +53,7 @@ def choose(
     *,
     ranking: str = "local",
     method: str = "",
+    heads: str = "both",
 ) -> Choice:
     """Choose the channels to keep.
 
@@ -60,6 +64,7 @@ def choose(
         ranking: ``local`` thins every group alike, its least important channels first; ``global``
             compares scores between groups.
         method: recorded in the plan.
+        heads: what rows of grids may lose; see :data:`graphprune.thinning.HEADS`.
 
     Raises:
         TargetError: nothing can be removed, or the target cannot be reached; says what can.
@@ -70,7 +75,7 @@ def choose(
             "no channels can be removed from this model: all are pinned; "
             "run 'graphprune inspect' to see why"
         )
-    steps = _order(analysis, scores, ranking)
+    steps = _order(analysis, scores, ranking, check_heads(heads))
     guard = _Guard(analysis)
     if target.kind == "channels":
         classes = _thin_each_group(analysis, steps, target.fraction, guard)
@@ -91,7 +96,9 @@ def _note(target: Target, reached: float) -> str:
     )
 
 
-def _order(analysis: Analysis, scores: Mapping[str, torch.Tensor], ranking: str) -> list[_Step]:
+def _order(
+    analysis: Analysis, scores: Mapping[str, torch.Tensor], ranking: str, heads: str
+) -> list[_Step]:
     if ranking not in ("local", "global"):
         raise TargetError(f"ranking {ranking!r} is not known; use local or global")
     by_class = np.zeros(analysis.classes)
@@ -102,16 +109,43 @@ def _order(analysis: Analysis, scores: Mapping[str, torch.Tensor], ranking: str)
                 f"scores of group {group.name} must be {group.size} finite numbers, "
                 f"got shape {values.shape}"
             )
+        if ranking == "local":  # groups that share rows are compared on one scale
+            values = values / (np.abs(values).mean() or 1.0)
         by_class[group.channels] = values
     steps = []
+    for number, (groups, rows) in enumerate(_clusters(analysis)):
+        size = sum(group.size for group in groups)
+        gone = 0
+        for step in removal_order(groups, rows, by_class, heads):
+            rank = (gone + step.fresh / 2) / size if ranking == "local" else step.value
+            gone += step.fresh
+            steps.append(_Step(rank, number, step.classes))
+    return sorted(steps, key=lambda step: (step.rank, step.cluster))
+
+
+def _clusters(
+    analysis: Analysis,
+) -> list[tuple[list[ChannelGroup], list[tuple[int, ...]]]]:
+    """Groups that lose whole rows together, with those rows."""
+    links: DisjointSet = DisjointSet(range(len(analysis.groups)))
+    of = _group_of(analysis)
+    for row in analysis.settled.row_units:
+        touched = np.unique(of[list(row)]).tolist()
+        for one, other in itertools.pairwise(number for number in touched if number >= 0):
+            links.merge(one, other)
+    found = []
+    for numbers in sorted(sorted(subset) for subset in links.subsets()):
+        rows = [row for row in analysis.settled.row_units if of[row[0]] in numbers]
+        found.append(([analysis.groups[number] for number in numbers], rows))
+    return found
+
+
+def _group_of(analysis: Analysis) -> np.ndarray:
+    """Number of the group of each class, -1 where there is none."""
+    of = np.full(analysis.classes, -1)
     for number, group in enumerate(analysis.groups):
-        units = [unit for block in group.blocks for unit in block.ordered(by_class)]
-        units.sort(key=lambda unit: (float(np.mean(by_class[list(unit)])), unit))
-        for place, unit in enumerate(units):
-            value = float(np.mean(by_class[list(unit)]))
-            rank = (place + 0.5) / len(units) if ranking == "local" else value
-            steps.append(_Step(rank, number, unit))
-    return sorted(steps, key=lambda step: (step.rank, step.group))
+        of[group.channels] = number
+    return of
 
 
 class _Guard:
@@ -137,8 +171,8 @@ class _Guard:
         """Channels left in each tensor dimension."""
         return list(self._sizes)
 
-    def remove(self, left: list[int], classes: tuple[int, ...]) -> bool:
-        """Take the classes away if every tensor keeps at least one; says whether it did."""
+    def remove(self, left: list[int], classes: Sequence[int]) -> bool:
+        """Take classes that are there away if every tensor keeps one; says whether it did."""
         lost: dict[int, int] = {}
         for one in classes:
             for number in self._of.get(one, ()):
@@ -155,11 +189,14 @@ def _thin_each_group(
 ) -> np.ndarray:
     classes = np.ones(analysis.classes, dtype=bool)
     left = guard.start()
-    budget = [g.size - _kept(g, fraction) for g in analysis.groups]
+    budget = np.array([g.size - _kept(g, fraction) for g in analysis.groups])
+    of = _group_of(analysis)
     for step in steps:
-        if len(step.classes) <= budget[step.group] and guard.remove(left, step.classes):
-            classes[list(step.classes)] = False
-            budget[step.group] -= len(step.classes)
+        there = [one for one in step.classes if classes[one]]
+        takes = np.bincount(of[there][of[there] >= 0], minlength=budget.size)
+        if (takes <= budget).all() and guard.remove(left, there):
+            classes[there] = False
+            budget -= takes
     return classes
 
 
@@ -177,7 +214,13 @@ def _cut(
     if dense <= 0:
         raise TargetError(f"the model has no {target.kind} to count; use channels=")
     left = guard.start()
-    feasible = [step.classes for step in steps if guard.remove(left, step.classes)]
+    feasible = []
+    there = everything.copy()
+    for step in steps:
+        fresh = [one for one in step.classes if there[one]]
+        if guard.remove(left, fresh):
+            there[fresh] = False
+            feasible.append(fresh)
 
     def after(count: int) -> np.ndarray:
         classes = everything.copy()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,22 +11,16 @@ import numpy as np
 import torch
 from torch import fx
 
+from graphprune.channels import ChannelGroup
+from graphprune.forming import form_groups
 from graphprune.keep import Keep
 from graphprune.labels.atoms import PinRecord
 from graphprune.labels.propagate import propagate
 from graphprune.labels.slots import NONE, Labels, Shape, Slot, varying
+from graphprune.rows import close
 from graphprune.rules.context import Context
-from graphprune.settle import settle
-from graphprune.units import Block
+from graphprune.settle import Settlement, settle
 from graphprune.values import get_tensor, shape_of
-
-
-@dataclass(frozen=True)
-class Member:
-    """One dimension of one parameter or buffer."""
-
-    parameter: str
-    dim: int
 
 
 @dataclass(frozen=True)
@@ -42,28 +35,6 @@ class Pin:
     source: str
 
 
-@dataclass(frozen=True)
-class ChannelGroup:
-    """Channels that are weighed against each other and pruned together across the graph.
-
-    Attributes:
-        name: the first parameter that brings the channels forth.
-        channels: classes of atoms, one per channel, int64, shape (D,).
-        members: every parameter dimension that holds some of the channels.
-        blocks: removal units; see :class:`graphprune.units.Block`.
-    """
-
-    name: str
-    channels: np.ndarray
-    members: tuple[Member, ...]
-    blocks: tuple[Block, ...]
-
-    @property
-    def size(self) -> int:
-        """Number of channels D."""
-        return int(self.channels.size)
-
-
 @dataclass
 class Analysis:
     """What is known of a captured graph's channels. Needs shapes only, no weights.
@@ -71,16 +42,24 @@ class Analysis:
     Attributes:
         module: the analysed graph.
         context: labels, constraints and contractions, as collected.
-        class_of: class of each atom, int64, shape (atoms + 1,); the last entry, -1, is "none".
-        pinned_classes: bool by class.
+        settled: classes of atoms, what is pinned, removal units.
         groups: the channel groups, in graph order.
     """
 
     module: fx.GraphModule
     context: Context
-    class_of: np.ndarray
-    pinned_classes: np.ndarray
+    settled: Settlement
     groups: tuple[ChannelGroup, ...] = ()
+
+    @property
+    def class_of(self) -> np.ndarray:
+        """Class of each atom, int64, shape (atoms + 1,); the last entry, -1, is "none"."""
+        return self.settled.class_of
+
+    @property
+    def pinned_classes(self) -> np.ndarray:
+        """Bool by class."""
+        return self.settled.pinned
 
     @property
     def classes(self) -> int:
@@ -115,8 +94,8 @@ class Analysis:
 
     def keep(self, classes: np.ndarray) -> Keep:
         """Keep of the classes marked True (bool by class)."""
-        atoms = np.append(classes[self.class_of[:-1]], True)
-        return Keep(torch.from_numpy(atoms))
+        classes = close(classes, self.settled.rows, self.settled.pure)
+        return Keep(torch.from_numpy(np.append(classes[self.class_of[:-1]], True)))
 
     def slot_classes(self, slot: Slot) -> np.ndarray:
         """Classes of a slot's elements, -1 where there is none; shape of the slot."""
@@ -150,85 +129,9 @@ def analyse(module: fx.GraphModule) -> Analysis:
     """
     context = propagate(module)
     settled = settle(module, context)
-    analysis = Analysis(module, context, settled.class_of, settled.pinned)
-    analysis.groups = tuple(_form_groups(analysis, settled.blocks))
+    analysis = Analysis(module, context, settled)
+    analysis.groups = tuple(form_groups(analysis))
     return analysis
-
-
-def _form_groups(analysis: Analysis, blocks: list[Block]) -> list[ChannelGroup]:
-    """Link channels that one producer brings forth, or one block removes in step."""
-    links = nx.Graph()
-    first_name: dict[int, str] = {}
-    for number, (node, slot) in enumerate(analysis.context.producers):
-        classes = _free(analysis, slot)
-        links.add_edges_from((("producer", number), int(one)) for one in classes)
-        name = _weight_name(node)
-        for one in classes:
-            first_name.setdefault(int(one), name)
-    for number, block in enumerate(blocks):
-        links.add_edges_from((("block", number), one) for cell in block.cells for one in cell)
-    members: dict[int, list[Member]] = defaultdict(list)
-    for name, (labels, _) in analysis.leaves.items():
-        for slot in labels:
-            vary = varying(slot)
-            if vary:
-                for one in _free(analysis, slot):
-                    members[int(one)].append(Member(name, vary[-1]))
-    groups = []
-    for component in nx.connected_components(links):
-        channels = np.array(sorted(one for one in component if isinstance(one, int | np.integer)))
-        # Channels that no parameter holds (a border of zeros) cost nothing: they follow others.
-        channels = np.array([one for one in channels if members.get(int(one))], dtype=np.int64)
-        if not channels.size:
-            continue
-        own = dict.fromkeys(member for one in channels for member in members[int(one)])
-        names = [first_name[int(one)] for one in channels if int(one) in first_name]
-        stepped = [blocks[n] for kind, n in _tagged(component) if kind == "block"]
-        in_step = {one for block in stepped for cell in block.cells for one in cell}
-        free = [Block(((int(one),),)) for one in channels if int(one) not in in_step]
-        name = names[0] if names else next(iter(own)).parameter
-        groups.append(ChannelGroup(name, channels, tuple(own), (*stepped, *free)))
-    return _in_graph_order(analysis, groups)
-
-
-def _tagged(component: set[object]) -> list[tuple[str, int]]:
-    return sorted(item for item in component if isinstance(item, tuple))
-
-
-def _free(analysis: Analysis, slot: Slot) -> np.ndarray:
-    classes = np.unique(analysis.slot_classes(slot))
-    classes = classes[classes >= 0]
-    free: np.ndarray = classes[~analysis.pinned_classes[classes]]
-    return free
-
-
-def _weight_name(node: fx.Node) -> str:
-    """Name of the parameter that a producing node multiplies with or looks up."""
-    for argument in reversed(node.all_input_nodes[:2]):
-        if argument.op == "get_attr":
-            return str(argument.target)
-    for argument in node.all_input_nodes:
-        if argument.op == "get_attr":
-            return str(argument.target)
-    return node.name
-
-
-def _in_graph_order(analysis: Analysis, groups: list[ChannelGroup]) -> list[ChannelGroup]:
-    """Order by the first producer, and make names unique."""
-    position: dict[int, int] = {}
-    for number, (_, slot) in enumerate(analysis.context.producers):
-        for one in _free(analysis, slot):
-            position.setdefault(int(one), number)
-    last = len(analysis.context.producers)
-    groups = sorted(groups, key=lambda g: min(position.get(int(c), last) for c in g.channels))
-    seen: dict[str, int] = {}
-    result = []
-    for group in groups:
-        seen[group.name] = seen.get(group.name, 0) + 1
-        times = seen[group.name]
-        name = group.name if times == 1 else f"{group.name}#{times}"
-        result.append(ChannelGroup(name, group.channels, group.members, group.blocks))
-    return result
 
 
 def _explain_pins(analysis: Analysis) -> list[Pin]:

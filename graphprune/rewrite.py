@@ -44,6 +44,16 @@ class Rewriter:
         old, new = self.shapes(node) if is_tensor(node) else ((), ())
         return old != new
 
+    def rows_kept(self, node: fx.Node, dim: int, rows: int) -> int:
+        """Of how many of the ``rows`` equal parts of dimension ``dim`` something is kept."""
+        shape = shape_of(self.originals[node.name])
+        dim %= len(shape)
+        mask = self.keep.mask(self.labels(node), shape)
+        if mask.shape[dim] == 1:
+            return rows
+        parts = mask.unflatten(dim, (rows, -1)).movedim(dim, 0)
+        return int(parts.reshape(rows, -1).any(1).sum())
+
     def count_before(self, node: fx.Node, dim: int) -> Callable[[int], int]:
         """See :meth:`graphprune.keep.Keep.count_before`."""
         return self.keep.count_before(self.labels(node), shape_of(self.originals[node.name]), dim)

@@ -7,16 +7,25 @@ only where that fails as well do the channels stay.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import fx
 
 from graphprune.keep import Keep, NotRectangularError
-from graphprune.labels.atoms import PinRecord
+from graphprune.labels.atoms import PinRecord, Rows
 from graphprune.labels.slots import Slot, first_along, varying
 from graphprune.rewrite import Rewriter, all_labels, misplaced, rewrite_node
+from graphprune.rows import (
+    RowClasses,
+    all_rows,
+    close,
+    pin_rows,
+    removable_rows,
+    row_classes,
+    standing_classes,
+)
 from graphprune.rules.context import Context
 from graphprune.units import Block, solve_blocks, true_grids
 from graphprune.values import source_line
@@ -33,11 +42,17 @@ class Settlement:
         class_of: class of each atom, int64, shape (atoms + 1,); the last entry, -1, is "none".
         pinned: bool by class.
         blocks: channels that are removed in step across the rows of grids.
+        rows: what stands for whole rows of grids, and their members.
+        pure: bool by class, whether it only stands for rows.
+        row_units: classes that go with a whole row, one tuple for each that may go.
     """
 
     class_of: np.ndarray
     pinned: np.ndarray
-    blocks: list[Block]
+    rows: list[RowClasses]
+    pure: np.ndarray
+    blocks: list[Block] = field(default_factory=list)
+    row_units: list[tuple[int, ...]] = field(default_factory=list)
 
     def matrix(self, slot: Slot) -> np.ndarray:
         """Classes of a slot as (rows, columns), its last varying dimension as columns."""
@@ -64,30 +79,68 @@ class _Settling:
 
     def classes(self) -> Settlement:
         """Classes and pins of the equalities known so far."""
-        roots = self._context.store.roots()
-        _, classes = np.unique(roots, return_inverse=True)
-        class_of = np.append(classes.astype(np.int64), -1)
+        store = self._context.store
+        every_row = all_rows(store)
+        while True:
+            _, classes = np.unique(store.roots(), return_inverse=True)
+            class_of = np.append(classes.astype(np.int64), -1)
+            if not self._unite_rows(every_row, class_of):
+                break
         pinned = np.zeros(int(classes.max()) + 1 if classes.size else 0, dtype=bool)
-        for record in self._context.store.pins:
+        for record in store.pins:
             pinned[class_of[record.atoms.numpy()]] = True
-        return Settlement(class_of, pinned, [])
+        rows = row_classes(store, class_of)
+        pin_rows(pinned, rows)
+        real = np.ones(store.count, dtype=bool)
+        for found in every_row:
+            real[found.atoms[found.atoms >= 0].numpy()] = False
+        pure = np.ones(pinned.size, dtype=bool)
+        pure[class_of[:-1][real]] = False
+        return Settlement(class_of, pinned, rows, pure)
+
+    def _unite_rows(self, every_row: list[Rows], class_of: np.ndarray) -> bool:
+        """Rows of the same channels are the same, and a row of one channel is that channel.
+
+        Says whether any was not known to be.
+        """
+        known: dict[bytes, tuple[int, int]] = {}
+        pairs = []
+        for found in every_row:
+            members = np.sort(class_of[found.members.numpy()], axis=1)
+            for atom, row in zip(found.atoms.tolist(), members, strict=True):
+                if atom < 0:
+                    continue
+                one, alone = int(class_of[atom]), row[0] >= 0 and bool((row == row[0]).all())
+                twin, other = known.setdefault(row.tobytes(), (atom, one))
+                if other != one:
+                    pairs.append((atom, twin))
+                if alone and int(row[0]) != one:
+                    pairs.append((atom, int(np.flatnonzero(class_of[:-1] == row[0])[0])))
+        if pairs:
+            left, right = torch.tensor(pairs).unbind(1)
+            self._context.store.unite(left, right)
+        return bool(pairs)
 
     def solve(self, found: Settlement) -> bool:
         """Find the removal units; False where new equalities call for another round."""
-        store = self._context.store
-        for slot in store.fixed_rows:
-            matrix = found.matrix(slot)
-            whole_rows = (matrix == matrix[:, :1]).all(axis=1)
-            self._pin(found, matrix[whole_rows, 0], "whole rows (heads, groups) stay")
-        slots = list(store.grids.values())
+        slots = list(self._context.store.grids.values())
         grids, mixed = true_grids(found.matrix(slot) for slot in slots)
         self._pin(
             found, np.array(sorted(mixed), dtype=np.int64), "rows of a grid are of unlike kinds"
         )
+        standing = standing_classes(found.rows)
+        for grid in grids:
+            uneven = np.intersect1d(grid.matrix, standing)
+            self._pin(found, uneven, "whole rows of a grid of rows stay")
+        grids = [grid for grid in grids if not np.isin(grid.matrix, standing).all()]
         while True:  # pinning one component's leftovers may unbalance another
             found.blocks, stuck = solve_blocks(grids, found.pinned)
             if not stuck:
-                return True
+                found.row_units, rigid = removable_rows(found.blocks, found.rows, found.pinned)
+                held = np.array(sorted(rigid), dtype=np.int64)
+                if not self._pin(found, held, "whole rows (heads, groups) stay"):
+                    return True
+                continue
             for component in stuck:
                 if self._couple_first([slots[number] for number in component.sources], found):
                     return False
@@ -105,11 +158,43 @@ class _Settling:
             return True
         rng = np.random.default_rng(0)
         for _ in range(_DRAWS):
-            kept = np.append(_half_of(blocks, found.pinned.size, rng)[found.class_of[:-1]], True)
-            wrong = _first_misfit(self._module, self._context, Keep(torch.from_numpy(kept)))
+            wrong = self._misfit(found, _half_of(blocks, found.pinned.size, rng))
             if wrong is not None and self._repair(wrong, found):
                 return False
+        for _ in range(_DRAWS if found.row_units else 0):
+            kept = _half_of(blocks, found.pinned.size, rng)
+            for number in rng.permutation(len(found.row_units))[::2]:
+                kept[list(found.row_units[number])] = False
+            wrong = self._misfit(found, kept)
+            if wrong is not None and self._fix_rows(wrong, found):
+                return False
         return True
+
+    def _misfit(self, found: Settlement, kept: np.ndarray) -> fx.Node | None:
+        atoms = close(kept, found.rows, found.pure)[found.class_of[:-1]]
+        keep = Keep(torch.from_numpy(np.append(atoms, True)))
+        return _first_misfit(self._module, self._context, keep)
+
+    def _met_by(self, node: fx.Node, found: Settlement) -> set[int]:
+        """Classes of a data movement's source and results."""
+        source = node.args[0] if node.args else None
+        nodes = [node, source] if isinstance(source, fx.Node) else [node]
+        slots = [slot for one in nodes for slot in all_labels(self._context, one)]
+        return {int(one) for slot in slots for one in np.unique(found.class_of[slot.numpy()])}
+
+    def _fix_rows(self, wrong: fx.Node, found: Settlement) -> bool:
+        """Keep all rows whose removal a node would not survive; whether any was free before."""
+        met = self._met_by(wrong, found)
+        units = [unit for unit in found.row_units if met & set(unit)] or found.row_units
+        classes = {one for unit in units for one in unit}
+        heads = {
+            row
+            for rows in found.rows
+            for row, members in zip(rows.rows.tolist(), rows.members, strict=True)
+            if row >= 0 and classes.issuperset(members.tolist())
+        }
+        reason = f"{wrong.name} would not survive the removal of whole rows"
+        return self._pin(found, np.array(sorted(heads), dtype=np.int64), reason, wrong)
 
     def _repair(self, wrong: fx.Node, found: Settlement) -> bool:
         """Make the rows that meet at a node keep the same columns, or stay; whether it could."""
@@ -119,8 +204,7 @@ class _Settling:
         if self._couple_first([slot for slot in slots if len(varying(slot)) > 1], found):
             return True
         in_step = {one for block in found.blocks for cell in block.cells for one in cell}
-        met = {int(one) for slot in slots for one in np.unique(found.class_of[slot.numpy()])}
-        doomed = np.array(sorted(met & in_step), dtype=np.int64)
+        doomed = np.array(sorted(self._met_by(wrong, found) & in_step), dtype=np.int64)
         reason = f"{wrong.name} would change the order of channels"
         return self._pin(found, doomed, reason, wrong)
 

@@ -95,9 +95,11 @@ def shrink(captured: Captured, analysis: Analysis, plan: Plan) -> TrainableGraph
     return small
 
 
-def prune(captured: Captured, analysis: Analysis, target: str, *, seed: int = 0) -> Shrunk:
+def prune(
+    captured: Captured, analysis: Analysis, target: str, *, seed: int = 0, heads: str = "both"
+) -> Shrunk:
     """Plan from random scores, shrink, compare."""
-    plan = choose(analysis, random_scores(analysis, seed), target).plan
+    plan = choose(analysis, random_scores(analysis, seed), target, heads=heads).plan
     small = shrink(captured, analysis, plan)
     return Shrunk(captured, analysis, plan, small, compare(captured, analysis, plan, small))
 

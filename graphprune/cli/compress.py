@@ -49,6 +49,14 @@ from graphprune.cli.source import model_options, read_source
     help="local thins every group alike; global compares scores between groups.",
 )
 @click.option(
+    "--heads",
+    type=click.Choice(["both", "whole", "inside", "keep"]),
+    default="both",
+    show_default=True,
+    help="What attention heads (key-value groups, conv groups) lose: whole heads, channels inside "
+    "each of them, both as importance has it, or nothing.",
+)
+@click.option(
     "--variant",
     type=click.Choice(["auto", "mean", "implicit", "per-example"]),
     default="auto",
@@ -81,6 +89,10 @@ def compress(output: str, quiet: bool, overwrite: bool, **options: Any) -> None:
     MODEL is a .pt2 (torch.export), a pickled nn.Module (.pt, with --trust-pickle), or a state
     dict or .safetensors file together with --model package.module:factory.
 
+    A model that torch.export cannot capture whole (its control flow depends on the data) is
+    compressed in parts: OUTPUT then holds parts/NAME/ with these files for each captured
+    submodule, model.safetensors with the weights of the whole, and report.json.
+
     \b
     Examples:
       graphprune compress model.pt2 -o out/
@@ -98,9 +110,9 @@ def compress(output: str, quiet: bool, overwrite: bool, **options: Any) -> None:
         result = _run(progress, **options)
         result.save(folder, overwrite=overwrite)
     if not quiet:
-        from graphprune.exporters.report import Report
+        from graphprune.partial.report import read_report
 
-        Report.load(folder / "report.json").render(output_console())
+        read_report(folder / "report.json").render(output_console())
 
 
 def _run(progress: Any, **given: Any) -> Any:
@@ -141,6 +153,7 @@ def _run(progress: Any, **given: Any) -> Any:
         distill=not given["no_distill"],
         recalibrate=given["recalibrate"],
         ranking=given["ranking"],
+        heads=given["heads"],
         batch_size=given["batch_size"],
         passes=passes,
         seed=given["seed"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,21 @@ class PinRecord:
     source: str
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Atoms that stand for whole rows: one is removed if and only if all of its row is.
+
+    Attributes:
+        atoms: int64, shape (n,).
+        members: the atoms of each row, int64, shape (n, m).
+        inner: whether a row runs along the innermost dimension alone, on which channels lie.
+    """
+
+    atoms: torch.Tensor
+    members: torch.Tensor
+    inner: bool
+
+
 class AtomStore:
     """Collects constraints between atoms. Nothing is solved until :meth:`roots` is called."""
 
@@ -36,7 +52,7 @@ class AtomStore:
         self.count = 0
         self.pins: list[PinRecord] = []
         self.grids: dict[tuple[tuple[int, ...], bytes], Slot] = {}
-        self.fixed_rows: list[Slot] = []
+        self.rows: dict[tuple[tuple[int, ...], bytes, tuple[int, ...]], tuple[Slot, Rows]] = {}
         self.owners: list[tuple[int, str, int]] = []
         self._edges: list[torch.Tensor] = []
         self._edge_nodes: list[str] = []
@@ -79,10 +95,21 @@ class AtomStore:
             key = (tuple(slot.shape), slot.contiguous().numpy().tobytes())
             self.grids.setdefault(key, slot)
 
-    def fix_rows(self, slot: Slot) -> None:
-        """Note that no row of this grid may disappear whole."""
-        self.add_grid(slot)
-        self.fixed_rows.append(slot)
+    def rows_of(self, slot: Slot, dims: Iterable[int]) -> Slot:
+        """Slot of size 1 along ``dims`` whose atoms go when all that they stand for is gone."""
+        over = [dim for dim in varying(slot) if dim in set(dims)]
+        if not over:
+            return slot
+        key = (tuple(slot.shape), slot.contiguous().numpy().tobytes(), tuple(over))
+        if key not in self.rows:
+            members = slot.movedim(over, list(range(-len(over), 0))).flatten(-len(over))
+            members = members.reshape(-1, members.shape[-1])
+            atoms = self.allocate(len(members))
+            atoms = torch.where((members == NONE).all(1), NONE, atoms)
+            shape = [1 if dim in over else size for dim, size in enumerate(slot.shape)]
+            inner = over == list(varying(slot)[-1:])
+            self.rows[key] = (atoms.reshape(shape), Rows(atoms, members, inner))
+        return self.rows[key][0]
 
     def couplings(self) -> set[tuple[tuple[str, int], tuple[str, int], str]]:
         """Pairs of (parameter, dim) that some graph node coupled, with that node's name."""

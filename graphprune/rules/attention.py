@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from graphprune.labels.slots import Labels, pad_left, unsqueeze, varying
+from graphprune.labels.slots import Labels, Shape, pad_left, unsqueeze, varying
 from graphprune.rules.context import Context
 from graphprune.rules.rule import Rule, register
 from graphprune.values import shape_of
@@ -19,15 +19,15 @@ def label_attention(context: Context, node: fx.Node) -> Labels:
     assert isinstance(key, fx.Node)
     assert isinstance(value, fx.Node)
     reason = f"attention {node.name}"
-    if node.kwargs.get("enable_gqa"):
-        raise NotImplementedError("grouped-query attention inside the fused operation")
-    q_shape, k_shape, v_shape = shape_of(query), shape_of(key), shape_of(value)
+    q_shape = shape_of(query)
+    keys, k_shape = _for_each_query_head(context, key, q_shape)
+    values, v_shape = _for_each_query_head(context, value, q_shape)
     rank = len(q_shape)
     # (..., queries, keys, head size)
     scores_joint = context.multiply(
         [
             (unsqueeze(context.of(query), -2), (*q_shape[:-1], 1, q_shape[-1])),
-            (unsqueeze(context.of(key), -3), (*k_shape[:-2], 1, *k_shape[-2:])),
+            (unsqueeze(keys, -3), (*k_shape[:-2], 1, *k_shape[-2:])),
         ],
         reason,
     )
@@ -44,11 +44,24 @@ def label_attention(context: Context, node: fx.Node) -> Labels:
     joint = context.multiply(
         [
             (unsqueeze(weights, -1), (*scores_shape, 1)),
-            (unsqueeze(context.of(value), -3), (*v_shape[:-2], 1, *v_shape[-2:])),
+            (unsqueeze(values, -3), (*v_shape[:-2], 1, *v_shape[-2:])),
         ],
         reason,
     )
     return context.reduce(joint, [rank - 1])
+
+
+def _for_each_query_head(context: Context, node: fx.Node, q_shape: Shape) -> tuple[Labels, Shape]:
+    """Labels and shape of keys or values, each head repeated for the queries that share it."""
+    shape = shape_of(node)
+    if len(shape) < 3 or shape[-3] in (1, q_shape[-3]):
+        return context.of(node), shape
+    times = q_shape[-3] // shape[-3]
+    repeated = tuple(
+        slot.repeat_interleave(times, -3) if slot.shape[-3] > 1 else slot
+        for slot in context.of(node)
+    )
+    return repeated, (*shape[:-3], q_shape[-3], *shape[-2:])
 
 
 register(Rule(label_attention), torch.ops.aten.scaled_dot_product_attention.default)

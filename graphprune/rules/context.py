@@ -131,9 +131,13 @@ class Context:
     # -- reduce --------------------------------------------------------------------------------
 
     def reduce(self, labels: Labels, dims: Iterable[int], *, keepdim: bool = False) -> Labels:
-        """Sum over ``dims``: what varies along them alone just loses terms."""
+        """Sum over ``dims``: what varies along them alone just loses terms.
+
+        A row of a grid of which all terms are gone goes itself.
+        """
         gone = set(dims)
-        result = []
+        result: list[Slot] = []
+        rows: list[Slot] = []
         for slot in labels:
             vary = varying(slot)
             hit = [dim for dim in vary if dim in gone]
@@ -141,16 +145,29 @@ class Context:
             if hit and not rest:
                 continue
             if hit and max(rest) < min(hit):
-                self.store.fix_rows(slot)
+                rows.append(self.store.rows_of(slot, hit))
                 continue
             if hit:
                 first = first_along(slot, hit)
                 self.unite(slot, first, "summed over rows of a grid")
                 slot = first
             result.append(slot)
+        for row in rows:
+            if not any(self._same_rows(other, row) for other in result):
+                result.append(row)
         if not keepdim:
             result = [_without_dims(slot, gone) for slot in result]
         return clean(result)
+
+    def _same_rows(self, slot: Slot, rows: Slot) -> bool:
+        """Whether the slot varies along the rows too, which are then the same rows."""
+        dims = varying(slot)
+        shared = set(varying(rows))
+        inner = [dim for dim in dims if dim not in shared]
+        if not shared <= set(dims) or (inner and min(inner) < max(shared)):
+            return False
+        self.unite(self.store.rows_of(slot, inner), rows, "rows of two grids that go together")
+        return True
 
     # -- fresh ---------------------------------------------------------------------------------
 

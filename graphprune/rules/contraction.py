@@ -231,20 +231,15 @@ def leaf_convolution(context: Context, node: fx.Node, leaf: fx.Node) -> list[Slo
 
 
 def rewrite_convolution(rewriter: Rewriter, node: fx.Node) -> None:
-    """Whole groups that vanish (depthwise channels) lower the group count."""
+    """Groups of which nothing is left (depthwise: channels) are not counted."""
     groups = _groups(node)
     if groups == 1:
         return
     x, weight = node.args[0], node.args[1]
     assert isinstance(x, fx.Node)
     assert isinstance(weight, fx.Node)
-    channels = rewriter.shapes(x)[1][-(len(shape_of(weight)) - 1)]
-    per_group = rewriter.shapes(weight)[1][1]
-    if _is_transposed(node):
-        per_group = channels // groups if channels % groups == 0 else 1
-        if shape_of(weight)[0] == groups:
-            per_group = 1
-    set_argument(node, "groups", channels // per_group)
+    channels = -(len(shape_of(weight)) - 1)
+    set_argument(node, "groups", rewriter.rows_kept(x, channels, groups))
 
 
 LINEAR = Rule(label_linear)

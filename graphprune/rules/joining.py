@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Joined:
-    """A slot of the joint index space, and the operands whose elements carry it."""
+    """A slot of the joint index space, and along which dimensions each operand carries it."""
 
     slot: Slot
-    carriers: set[int]
+    carriers: dict[int, set[int]]
 
 
 class Join:
@@ -46,62 +46,66 @@ class Join:
             # Like meets like first: a slot that merely overlaps must not take another's place.
             for slot in sorted(labels, key=lambda s: set(varying(s)) not in known):
                 if not any(self._meet(entry, slot, index) for entry in earlier):
-                    self._joined.append(_Joined(slot, {index}))
+                    self._joined.append(_Joined(slot, {index: set(varying(slot))}))
         result: list[Slot] = []
         for entry in self._joined:
             keep: Labels = (entry.slot,)
-            for index, (_, shape) in enumerate(self._operands):
-                if index not in entry.carriers:
-                    keep = self._meet_unlabelled(keep, shape)
+            for index in range(len(self._operands)):
+                keep = self._meet_unlabelled(entry, keep, index)
             result.extend(keep)
         return clean(result)
 
     def _meet(self, entry: _Joined, slot: Slot, index: int) -> bool:
         """Whether the slot of operand ``index`` is dealt with by meeting this entry."""
         dims, others = set(varying(slot)), set(varying(entry.slot))
-        common = dims & others
-        if not common or index in entry.carriers:
+        if not dims & others or index in entry.carriers:
             return False
         if dims == others:
             self._context.unite(slot, entry.slot, self._reason)
-            entry.carriers.add(index)
-            return True
-        if dims < others or others < dims:
-            self._nest(entry, slot, index)
-            return True
-        if max(common) < min((dims | others) - common):
-            self._context.store.fix_rows(slot)
-            self._context.store.fix_rows(entry.slot)
+        elif dims < others or others < dims:
+            entry.slot = self._nest(entry.slot, slot)
+        else:
             return False
-        self._context.pin([slot, entry.slot], f"{self._reason}: two grids cross")
+        entry.carriers[index] = dims
         return True
 
-    def _nest(self, entry: _Joined, slot: Slot, index: int) -> None:
-        """One of the two slots varies along a part of the other's dimensions."""
-        inner, outer = sorted((slot, entry.slot), key=lambda s: len(varying(s)))
-        entry.carriers.add(index)
-        if max(varying(outer)) in varying(inner):
+    def _nest(self, one: Slot, other: Slot) -> Slot:
+        """Unite two slots of which one varies along a part of the other's dimensions."""
+        inner, outer = sorted((one, other), key=lambda s: len(varying(s)))
+        last = max(varying(inner))
+        if last == max(varying(outer)):
             self._context.unite(inner, outer, self._reason)  # the same columns in every row
-            entry.slot = inner
-            return
-        self._context.pin([inner], f"{self._reason}: whole rows of a grid stay")
-        self._context.store.fix_rows(outer)
-        # An operand labelled by row alone carries the columns only if it is broadcast along them.
-        extra = set(varying(outer)) - set(varying(inner))
-        by_row = {index} if inner is slot else entry.carriers - {index}
-        full = {i for i in by_row if any(self._operands[i][1][dim] > 1 for dim in extra)}
-        entry.carriers -= full
-        entry.slot = outer
+            return inner
+        rows = self._context.store.rows_of(outer, [d for d in varying(outer) if d > last])
+        self._context.unite(inner, rows, self._reason)
+        return outer
 
-    def _meet_unlabelled(self, labels: Labels, shape: Shape) -> Labels:
+    def _meet_unlabelled(self, entry: _Joined, labels: Labels, index: int) -> Labels:
         """A labelled dimension meets a full-size one without that label: it cannot shrink."""
+        given, shape = self._operands[index]
+        reason = f"{self._reason}: meets a tensor of fixed size"
         for slot in labels:
             dims = varying(slot)
-            bare = [dim for dim in dims if shape[dim] > 1]
-            if bare and len(dims) > 1 and dims[-1] not in bare:
-                self._context.store.fix_rows(slot)  # only rows are met, and rows stay anyway
-                bare = []
-            labels = self._context.lock(
-                labels, bare, f"{self._reason}: meets a tensor of fixed size"
-            )
+            bare = {dim for dim in dims if shape[dim] > 1} - entry.carriers.get(index, set())
+            for other in given if bare else ():
+                bare -= self._share_rows(slot, other)
+            if bare and dims[-1] not in bare:
+                inner = [dim for dim in dims if dim > max(bare)]
+                self._context.pin([self._context.store.rows_of(slot, inner)], reason)
+                bare = set()
+            labels = self._context.lock(labels, bare, reason)
         return labels
+
+    def _share_rows(self, slot: Slot, other: Slot) -> set[int]:
+        """Couple the rows of two grids that overlap; returns the dimensions they have in common."""
+        dims, others = set(varying(slot)), set(varying(other))
+        common = dims & others
+        if not common:
+            return common
+        if max(common) < min(dims ^ others, default=0):
+            store = self._context.store
+            rows, beside = store.rows_of(slot, dims - common), store.rows_of(other, others - common)
+            self._context.unite(rows, beside, self._reason)
+            return common
+        self._context.pin([slot, other], f"{self._reason}: two grids cross")
+        return dims

@@ -145,7 +145,8 @@ def label_select(context: Context, node: fx.Node) -> NodeLabels:
         if dim not in vary:
             continue
         if len(vary) > 1 and dim != vary[-1]:
-            context.store.fix_rows(slot)
+            rows = context.store.rows_of(slot, [d for d in vary if d > dim])
+            context.pin([rows], f"picked by {node.name}")
         elif len(vary) == 1 and picks_one:
             context.pin([slot.select(dim, concrete_int(node.args[2]))], f"picked by {node.name}")
         else:
@@ -320,7 +321,7 @@ def label_pixel_shuffle(context: Context, node: fx.Node) -> Labels:
     return clean(result)
 
 
-register(MOVE, *overloads(*_COPIES))
+register(MOVE, *overloads(*_COPIES), aten.repeat_interleave.self_int)
 register(
     Rule(label_slice, rewrite=rewrite_slice, moves=True), aten.slice.Tensor, aten.narrow.default
 )

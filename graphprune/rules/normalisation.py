@@ -115,8 +115,7 @@ def label_group_norm(context: Context, node: fx.Node) -> Labels:
     sizes = (groups, shape_of(x)[1] // groups)
     grids = split_dim(context.of(x), 1, sizes)
     for slot in grids:
-        if 2 in varying(slot):
-            context.store.fix_rows(slot)
+        context.store.add_grid(slot)
     spatial = [slot for slot in grids if max(varying(slot), default=0) > 2]
     context.pin(spatial, f"space of {node.name}")
     labels = merge_dims(tuple(s for s in grids if max(varying(s), default=0) <= 2), 1, sizes)
@@ -124,11 +123,10 @@ def label_group_norm(context: Context, node: fx.Node) -> Labels:
 
 
 def rewrite_group_norm(rewriter: Rewriter, node: fx.Node) -> None:
-    """With one channel a group, there are as many groups as channels kept."""
+    """Groups of which nothing is left are not counted."""
     assert isinstance(node.args[0], fx.Node)
-    old, new = rewriter.shapes(node.args[0])
-    if old[1] != new[1] and int(concrete(node.args[1])) == old[1]:
-        set_argument(node, "num_groups", new[1])
+    groups = int(concrete(node.args[1]))
+    set_argument(node, "num_groups", rewriter.rows_kept(node.args[0], 1, groups))
 
 
 def masked_group_norm(
