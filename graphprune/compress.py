@@ -33,6 +33,7 @@ from graphprune.feed import Feed, feed_for
 from graphprune.finetune import FinetuneConfig, FinetuneResult, finetune
 from graphprune.groups import Analysis, analyse
 from graphprune.into import apply
+from graphprune.into_state import SavedState
 from graphprune.io import Loss, as_data, check_data_fits
 from graphprune.io.tensors import floating_outputs
 from graphprune.learn import LearnConfig
@@ -202,13 +203,15 @@ def compress(  # noqa: PLR0913 - the one call that users type; the rest is in th
         loss = checked_loss(loss)
     clock = Clock(config.progress)
     notes = [method_note] if method_note else []
+    before = SavedState.take(model) if isinstance(model, nn.Module) else None
     try:
         with clock.stage("capture"):
             dense = _capture(model, example_inputs, config)
             feed = _prepare_data(data, dense, loss, config) if data is not None else None
     except ModelError as failure:
-        if failure.__cause__ is None or not isinstance(model, nn.Module):
+        if failure.__cause__ is None or not isinstance(model, nn.Module) or before is None:
             raise  # nothing that torch.export said of a module
+        before.restore()  # what the failed attempt may have left in the module's attributes
         request = Request(target, asked, data is not None, finetune_epochs, config)
         return compress_parts(model, example_inputs, request, failure)
     with clock.stage("analyse"):
