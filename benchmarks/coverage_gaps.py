@@ -1,0 +1,84 @@
+"""Why a model kept more than half of every dimension would leave: how much each reason holds."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+
+from torch import nn
+
+from graphprune.groups import Analysis, Pin
+
+HALF = 0.5
+TOLERANCE = 0.05
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Parameters kept beyond the ideal, and why.
+
+    Attributes:
+        share: of all parameters of the model.
+        reason: what keeps them.
+        op: operator at which that was found; "" where there is none.
+        source: line of the model's own code; "" where there is none.
+        example: one parameter dimension, as ``name[dim]``.
+    """
+
+    share: float
+    reason: str
+    op: str = ""
+    source: str = ""
+    example: str = ""
+
+
+def gaps(dense: nn.Module, small: nn.Module, analysis: Analysis) -> list[Gap]:
+    """What is kept beyond the ideal at half of the channels, largest share first.
+
+    The ideal halves every dimension that holds channels, pinned or not (so a convolution keeps a
+    quarter). What a parameter keeps beyond that is laid at the door of its dimensions that were
+    not halved, in proportion to the logarithm of what each kept too much; the shares of all gaps
+    add up to the model's distance from the ideal.
+    """
+    pins = {(pin.parameter, pin.dim): pin for pin in analysis.pinned}
+    members = {(m.parameter, m.dim) for group in analysis.groups for m in group.members}
+    after = dict(small.named_parameters())
+    total = sum(parameter.numel() for parameter in dense.parameters())
+    held: dict[tuple[str, str, str], float] = defaultdict(float)
+    examples: dict[tuple[str, str, str], str] = {}
+    for name, before in dense.named_parameters():
+        dims = [d for d in range(before.ndim) if (name, d) in pins or (name, d) in members]
+        unseen = not dims and before.ndim > 1
+        dims = [0, 1] if unseen else dims
+        dims = [d for d in dims if before.shape[d] > 1]
+        kept = {d: after[name].shape[d] / before.shape[d] for d in dims}
+        excess = after[name].numel() - before.numel() * HALF ** len(dims)
+        blame = {d: math.log(k / HALF) for d, k in kept.items() if k > HALF + TOLERANCE}
+        for dim, weight in blame.items():
+            key = _why(pins.get((name, dim)), analysis, unseen)
+            held[key] += excess * weight / sum(blame.values()) / total
+            examples.setdefault(key, f"{name}[{dim}]")
+    found = [Gap(share, *key, examples[key]) for key, share in held.items()]
+    return sorted(found, key=lambda gap: -gap.share)
+
+
+def _why(pin: Pin | None, analysis: Analysis, unseen: bool) -> tuple[str, str, str]:
+    if unseen:
+        return "no operator's labels reach it", "", ""
+    if pin is None:
+        return "in a group that was not halved", "", ""
+    return pin.reason, _op(analysis, pin.node), short_source(pin.source)
+
+
+def _op(analysis: Analysis, name: str) -> str:
+    nodes = [node for node in analysis.module.graph.nodes if node.name == name]
+    return str(nodes[0].target) if nodes else ""
+
+
+def short_source(source: str) -> str:
+    """A source line with its file's path cut to what follows ``site-packages`` or three folders."""
+    path, _, rest = source.partition(":")
+    path = re.sub(r"^.*/site-packages/", "", path)
+    return "/".join(path.split("/")[-4:]) + (":" + rest if rest else "")

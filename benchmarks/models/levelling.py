@@ -1,0 +1,74 @@
+"""Weights scaled so that what they compute varies with the input, neither hardly nor wildly.
+
+The idea is that of layer-sequential unit-variance initialisation (Mishkin & Matas, "All you need
+is a good init", 2016), in one pass, and for weights that need it only.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+LOW, HIGH = 0.3, 3.0
+
+
+@contextmanager
+def levelled(model: nn.Module, active: bool = True) -> Iterator[None]:
+    """While open, a call of ``model`` scales weights as it goes.
+
+    A weight (two dimensions or more, of a module without children, not an embedding, not shared)
+    is scaled to give outputs of standard deviation 1 between examples where that lies outside
+    [0.3, 3] at the first call of its module; the call then gives the new outputs.
+    """
+    handles = [m.register_forward_hook(_Level()) for m in _weighted(model)] if active else []
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _weighted(model: nn.Module) -> list[nn.Module]:
+    uses = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))
+    found = []
+    for module in model.modules():
+        weight = module._parameters.get("weight")
+        if weight is None or weight.ndim < 2 or isinstance(module, nn.Embedding):
+            continue
+        if uses[id(weight)] == 1 and not list(module.children()):
+            found.append(module)
+    return found
+
+
+class _Level:
+    """The hook of one module; it acts once."""
+
+    def __init__(self) -> None:
+        self.done = False
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        weight = module.weight
+        if self.done or not isinstance(output, torch.Tensor) or not output.is_floating_point():
+            return None
+        self.done = True
+        spread = _spread(output)
+        if not 0 < spread < float("inf") or LOW <= spread <= HIGH:
+            return None
+        assert isinstance(weight, torch.Tensor)
+        weight.mul_(min(max(1 / spread, 1e-6), 1e6))
+        return module.forward(*args)
+
+
+def _spread(output: torch.Tensor) -> float:
+    """Standard deviation between examples, else (they are alike, or one) over everything."""
+    values = output.detach().float()
+    if values.ndim and values.shape[0] > 1:
+        between = float(values.var(dim=0).mean().sqrt())
+        if between > 1e-6:
+            return between
+    return float(values.std()) if values.numel() > 1 else 0.0
