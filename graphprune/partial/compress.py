@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from graphprune.capture import normalise_inputs
@@ -268,8 +269,9 @@ def _copy(model: nn.Module, failure: ModelError) -> nn.Module:
 def _macs(model: nn.Module, inputs: Inputs, seed: int, failure: ModelError) -> int:
     """MACs of one call, which shows too that the model runs at all."""
     try:
-        with FlopCounterMode(display=False) as counter:
-            run(model, inputs, seed)
+        counter = FlopCounterMode(display=False)
+        with sdpa_kernel(SDPBackend.MATH):
+            run(model, inputs, seed, counter)
     except Exception:  # noqa: BLE001 - then the inputs are at fault, as the first error says
         raise failure from failure.__cause__
     return int(counter.get_total_flops()) // 2

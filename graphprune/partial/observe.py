@@ -22,18 +22,25 @@ MOST_SIGNATURES = 8
 """Unlike calls of one submodule that are looked at; a generate loop has one a step."""
 
 
-def run(model: nn.Module, inputs: Inputs, seed: int = 0) -> Any:
+def run(
+    model: nn.Module,
+    inputs: Inputs,
+    seed: int = 0,
+    watch: contextlib.AbstractContextManager[Any] | None = None,
+) -> Any:
     """Outputs for copies of ``inputs``, in the mode the model is in, without gradients.
 
     The same seed gives the same outputs, also of a model that samples or that keeps something from
-    call to call in its attributes; these and the caller's random state stay as they were.
+    call to call in its attributes; these and the caller's random state stay as they were. Nothing
+    but the model's call happens within ``watch``.
     """
     args, kwargs = copy_of(inputs)
     saved = SavedState.take(model)
     try:
         with torch.random.fork_rng(devices=_cuda_devices(model)), torch.no_grad(), quiet():
             torch.manual_seed(seed)
-            return model(*args, **kwargs)
+            with watch or contextlib.nullcontext():
+                return model(*args, **kwargs)
     finally:
         saved.restore()
 
@@ -67,8 +74,8 @@ def observe(
     def leave(name: str) -> None:
         flops[name] += counter.get_total_flops()
 
-    with _hooks(watched, enter, leave), sdpa_kernel(SDPBackend.MATH), counter:
-        run(model, inputs, seed)
+    with _hooks(watched, enter, leave), sdpa_kernel(SDPBackend.MATH):
+        run(model, inputs, seed, counter)
     return {
         name: Calls(tuple(examples[name].values()), counts[name], flops[name]) for name in watched
     }
@@ -114,8 +121,8 @@ def read_outside(
         running[name] -= 1
 
     reads: TorchDispatchMode = Reads()  # type: ignore[no-untyped-call]
-    with _hooks(parts, enter, leave), reads:
-        run(model, inputs, seed)
+    with _hooks(parts, enter, leave):
+        run(model, inputs, seed, reads)
     return {
         name: frozenset(key for key, tensor in own[name].items() if _pointer(tensor) in found)
         for name, found in outside.items()
