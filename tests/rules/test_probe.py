@@ -13,6 +13,8 @@ from torch import Tensor, fx
 
 from graphprune.keep import Keep
 from graphprune.labels.slots import Labels
+from graphprune.rules import probe as prober_module
+from graphprune.rules import trial
 from graphprune.rules.context import Context
 from graphprune.rules.probe import Axis, Findings, probe
 from graphprune.rules.probed import label_probed
@@ -388,6 +390,48 @@ def test_what_needs_all_channels_keeps_them(name: str) -> None:
     (slots,) = [found.context.of(n) for n in tensor_nodes(node)]
     channels = next(slot for slot in slots if slot.shape[1] > 1)
     assert not found.free()[channels.numpy()].any()
+
+
+@pytest.mark.parametrize("name", ["maximum", "minimum", "maximum less much"])
+def test_a_maximum_over_many_channels_is_no_sum(name: str) -> None:
+    """Among many channels the largest is above 0 whatever is removed, unless all are below."""
+    op = operator(STUBBORN[name], "many_" + name.replace(" ", "_"))
+    found = probed(op, T(1, 200, 2))
+    assert isinstance(found, Findings)
+    assert found.why[0, 1] == "it gives other values"
+
+
+@pytest.mark.parametrize("weak", ["kinds of data", "dependence", "verification"])
+def test_each_safeguard_is_needed(weak: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one safeguard taken away, one of the operators above gets through."""
+    prober = prober_module._Prober
+    name, size = "maximum", 200
+    if weak == "kinds of data":
+        monkeypatch.setattr(trial, "DRAWS", ("normal",) * 5)
+    elif weak == "dependence":
+        monkeypatch.setattr(prober_module, "_varies", lambda *_: True)
+        monkeypatch.setattr(prober, "unfit", without_complaint(prober.unfit))
+        name, size = "ignores its input", 8
+    else:
+        name, size = "wrong with seven", 8
+        monkeypatch.setattr(prober, "_verified", lambda *_: True)
+    function = {**STUBBORN, "wrong with seven": lambda x: x * (x.shape[1] != 7)}[name]
+    op = operator(function, f"weak_{weak}".replace(" ", "_"))
+    signature = signature_of(call(op, T(1, size, 2)))
+    assert isinstance(signature, Signature)
+    strong = probe.__wrapped__
+    assert any((0, 1) in axis.members for axis in strong(signature, ((0, 1),)).axes)
+    monkeypatch.undo()
+    assert not strong(signature, ((0, 1),)).axes
+
+
+def without_complaint(unfit: Callable[[Any], str]) -> Callable[[Any], str]:
+    def run(prober: Any) -> str:
+        unfit(prober)
+        prober._full = [prober._run(data) for data in prober._data]
+        return ""
+
+    return run
 
 
 def graph_call(op: Any, x: Tensor, result: Tensor) -> fx.Node:
