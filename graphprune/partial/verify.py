@@ -39,8 +39,8 @@ def verify_parts(
     tensors = _weights(place / WEIGHTS)
     found = []
     for row in report.parts:
-        found.append(verify(place / row.folder))
         _check_weights(row, place / row.folder, tensors)
+        found.append(verify(place / row.folder))
     onnx: dict[int, float] = {}
     for one in found:
         for size, error in one.onnx_error.items():
