@@ -7,11 +7,12 @@ its module (``graphprune.capture``), the function is what the package shows.
 from graphprune.budget import choose
 from graphprune.capture import Captured, capture
 from graphprune.certify import certify
+from graphprune.channels import ChannelGroup
 from graphprune.compress import CompressConfig, Compressed, compress
 from graphprune.exporters.onnx import export_onnx
 from graphprune.exporters.pt2 import load_pt2, save_pt2
 from graphprune.finetune import FinetuneConfig, finetune
-from graphprune.groups import Analysis, ChannelGroup, analyse
+from graphprune.groups import Analysis, analyse
 from graphprune.learn import LearnConfig, learn_switches
 from graphprune.load import load
 from graphprune.masked import MaskedReference

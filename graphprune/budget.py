@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from scipy.cluster.hierarchy import DisjointSet
 
+from graphprune.channels import ChannelGroup
 from graphprune.cost import CostModel, cost_model
 from graphprune.errors import TargetError
-from graphprune.groups import Analysis, ChannelGroup
+from graphprune.groups import Analysis
 from graphprune.plan import Plan, plan_from_classes
 from graphprune.rewrite import all_labels
 from graphprune.target import Target, parse_target

@@ -39,7 +39,8 @@ from graphprune.io.tensors import floating_outputs
 from graphprune.learn import LearnConfig
 from graphprune.masked import MaskedReference
 from graphprune.objective import Objective
-from graphprune.partial.compress import Request, compress_parts
+from graphprune.partial.asked import Request
+from graphprune.partial.compress import compress_parts
 from graphprune.partial.result import PartialCompressed
 from graphprune.passes.base import run_passes
 from graphprune.passes.shrink import Shrink
@@ -62,8 +63,8 @@ class CompressConfig:
         finetune: how the small model is trained on; its ``epochs`` is set by ``finetune_epochs``.
         distill: fine-tune towards the original model's outputs too.
         ranking: ``local`` thins all groups alike, ``global`` compares scores between groups.
-        heads: what rows of grids (attention heads, key-value groups, conv groups) may lose: ``whole``
-            rows, equally many channels ``inside`` each, ``both`` or nothing (``keep``).
+        heads: what attention heads, key-value groups and conv groups may lose: ``whole`` ones,
+            equally many channels ``inside`` each, ``both`` or nothing (``keep``).
         batch_size: examples per step of learning and fine-tuning.
         recalibrate: re-estimate batch-norm statistics of the small model on data; without it (and
             fine-tuning) every value of the small model is one of the original's.

@@ -29,6 +29,8 @@ class Rewriter:
         self.context = context
         self.keep = keep
         self.originals = originals
+        self.constants: dict[str, torch.Tensor] = {}
+        """New values of constants that hold positions, by name."""
 
     def labels(self, node: fx.Node) -> Labels:
         """Labels of a node of the rewritten graph."""
@@ -53,6 +55,16 @@ class Rewriter:
             return rows
         parts = mask.unflatten(dim, (rows, -1)).movedim(dim, 0)
         return int(parts.reshape(rows, -1).any(1).sum())
+
+    def kept_positions(self, node: fx.Node, dim: int) -> list[int]:
+        """Positions along ``dim`` that are kept, the same in every row.
+
+        Raises:
+            NotRectangularError: rows keep different ones.
+        """
+        size = shape_of(self.originals[node.name])[dim]
+        before = self.count_before(node, dim)
+        return [place for place in range(size) if before(place + 1) > before(place)]
 
     def count_before(self, node: fx.Node, dim: int) -> Callable[[int], int]:
         """See :meth:`graphprune.keep.Keep.count_before`."""

@@ -125,9 +125,11 @@ class _Settling:
         """Find the removal units; False where new equalities call for another round."""
         slots = list(self._context.store.grids.values())
         grids, mixed = true_grids(found.matrix(slot) for slot in slots)
-        self._pin(
-            found, np.array(sorted(mixed), dtype=np.int64), "rows of a grid are of unlike kinds"
-        )
+        for number in mixed:  # where some rows go whole or not at all, so must the others
+            slot = slots[number]
+            self._unite(slot, first_along(slot, varying(slot)[-1:]))
+        if mixed:
+            return False
         standing = standing_classes(found.rows)
         for grid in grids:
             uneven = np.intersect1d(grid.matrix, standing)
@@ -216,11 +218,13 @@ class _Settling:
             if key in self._coupled or bool((matrix == matrix[:1]).all()):
                 continue
             self._coupled.add(key)
-            first = first_along(slot, varying(slot)[:-1])
-            lonely = self._context.store.unite(slot, first)
-            self._context.store.pin(PinRecord(lonely, "meets a part without channels", "", ""))
+            self._unite(slot, first_along(slot, varying(slot)[:-1]))
             return True
         return False
+
+    def _unite(self, slot: Slot, first: Slot) -> None:
+        lonely = self._context.store.unite(slot, first)
+        self._context.store.pin(PinRecord(lonely, "meets a part without channels", "", ""))
 
     def _pin(
         self, found: Settlement, classes: np.ndarray, reason: str, node: fx.Node | None = None

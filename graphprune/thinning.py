@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from graphprune.channels import ChannelGroup
 from graphprune.errors import TargetError
-from graphprune.groups import ChannelGroup
 from graphprune.units import Block
 
 HEADS = ("both", "whole", "inside", "keep")

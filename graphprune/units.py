@@ -60,14 +60,15 @@ class Stuck:
     sources: tuple[int, ...]
 
 
-def true_grids(matrices: Iterable[np.ndarray]) -> tuple[list[Grid], set[int]]:
+def true_grids(matrices: Iterable[np.ndarray]) -> tuple[list[Grid], list[int]]:
     """Sort out which matrices really constrain.
 
     Returns:
-        (grids, pinned): pinned are classes of matrices that mix whole-row channels with others.
+        (grids, mixed): mixed are the numbers of matrices with both rows of one channel each and
+        other rows.
     """
     grids: dict[tuple[tuple[int, ...], bytes], Grid] = {}
-    pinned: set[int] = set()
+    mixed: list[int] = []
     for number, matrix in enumerate(matrices):
         rows = np.unique(matrix, axis=0)
         if rows.shape[0] == 1 or rows.shape[1] == 1:
@@ -76,10 +77,10 @@ def true_grids(matrices: Iterable[np.ndarray]) -> tuple[list[Grid], set[int]]:
         if constant.all():
             continue  # channels are whole rows
         if constant.any():
-            pinned.update(int(c) for c in np.unique(rows) if c >= 0)
+            mixed.append(number)
             continue
         grids.setdefault((rows.shape, rows.tobytes()), Grid(rows, number))
-    return list(grids.values()), pinned
+    return list(grids.values()), mixed
 
 
 def solve_blocks(grids: Sequence[Grid], pinned: np.ndarray) -> tuple[list[Block], list[Stuck]]:

@@ -71,6 +71,18 @@ def get_tensor(module: torch.nn.Module, target: str) -> torch.Tensor:
     return owner
 
 
+def constant_of(node: Any) -> torch.Tensor | None:
+    """The tensor that a graph reads and nobody trains; None for parameters and computed values."""
+    if not isinstance(node, fx.Node) or node.op != "get_attr" or not is_tensor(node):
+        return None
+    module = node.graph.owning_module
+    if module is None:
+        return None
+    tensor = get_tensor(module, str(node.target))
+    fake = isinstance(tensor, torch.nn.Parameter | torch._subclasses.FakeTensor)
+    return None if fake or tensor.is_meta else tensor.detach()
+
+
 def set_tensor(module: torch.nn.Module, target: str, value: torch.Tensor) -> None:
     """Replace the tensor of a dotted name, keeping its kind (parameter, buffer, attribute).
 

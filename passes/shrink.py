@@ -60,6 +60,8 @@ class Shrink(GraphPass):
                 sliced[id(tensor)] = part
             set_tensor(graph_module, name, sliced[id(tensor)])
         modified |= bool(rewrite_graph(graph_module.graph, rewriter))
+        for name, positions in rewriter.constants.items():
+            set_tensor(graph_module, name, positions)
         for node in graph_module.graph.nodes:
             if misplaced(node, rewriter):
                 raise PassError(
@@ -74,6 +76,8 @@ class Shrink(GraphPass):
 
 def _check_shapes(graph_module: fx.GraphModule, rewriter: Rewriter) -> None:
     for node in graph_module.graph.nodes:
+        if node.op == "get_attr" and node.target in rewriter.constants:
+            continue
         if node.op in ("call_function", "get_attr") and is_tensor(node):
             _, foretold = rewriter.shapes(node)
             if shape_of(node) != foretold:

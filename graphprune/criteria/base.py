@@ -7,7 +7,8 @@ from typing import Protocol
 
 import torch
 
-from graphprune.groups import Analysis, ChannelGroup
+from graphprune.channels import ChannelGroup
+from graphprune.groups import Analysis
 from graphprune.labels.slots import Slot
 from graphprune.values import get_tensor
 

@@ -6,8 +6,9 @@ from typing import ClassVar
 
 import torch
 
+from graphprune.channels import ChannelGroup
 from graphprune.criteria.base import weights_by_channel
-from graphprune.groups import Analysis, ChannelGroup
+from graphprune.groups import Analysis
 
 
 class L2:

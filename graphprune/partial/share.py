@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from graphprune.budget import TOLERANCE, choose
+from graphprune.budget import TOLERANCE, Choice, choose
 from graphprune.cost import cost_model
 from graphprune.errors import TargetError
 from graphprune.groups import Analysis
@@ -50,7 +50,11 @@ class Shares:
 
 
 def share_out(
-    parts: Sequence[Part], scores: Scores, target: Target, whole: Whole, method: str
+    parts: Sequence[Part],
+    scores: Scores,
+    target: Target,
+    whole: Whole,
+    choose: Callable[[Analysis, Mapping[str, torch.Tensor], Target], Choice] = choose,
 ) -> Shares:
     """Choose the channels of every part.
 
@@ -63,7 +67,7 @@ def share_out(
         scores: by part and group.
         target: what fraction of the whole model stays.
         whole: see :class:`Whole`; of no account for ``channels``.
-        method: recorded in the plans.
+        choose: chooses the channels of one graph, see :func:`graphprune.budget.choose`.
 
     Raises:
         TargetError: even one channel a layer is too many.
@@ -72,8 +76,7 @@ def share_out(
     def plans(fraction: float) -> dict[str, Plan]:
         asked = Target("channels", fraction)
         return {
-            part.name: choose(part.analyses[0], scores[part.name], asked, method=method).plan
-            for part in parts
+            part.name: choose(part.analyses[0], scores[part.name], asked).plan for part in parts
         }
 
     if target.kind == "channels":

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx
 
-from graphprune.labels.slots import Labels, clean, compact, varying
+from graphprune.labels.slots import Labels, Slot, clean, compact, varying
 from graphprune.replay import replay
 from graphprune.rules.context import Context
 from graphprune.rules.rule import Rule, overloads, register
-from graphprune.values import concrete, is_tensor, shape_of
+from graphprune.values import concrete, constant_of, is_tensor, shape_of
+
+if TYPE_CHECKING:
+    from graphprune.rewrite import Rewriter
 
 aten = torch.ops.aten
 
@@ -72,6 +75,52 @@ def label_index_select(context: Context, node: fx.Node) -> Labels:
     return _look_up(context, node, source, [dim], kept)
 
 
+def _positions(node: fx.Node) -> torch.Tensor | None:
+    """The constant vector by which index_select alone indexes, None where there is none."""
+    index = node.args[2]
+    assert isinstance(index, fx.Node)
+    found = constant_of(index) if node.target is aten.index_select.default else None
+    return found if found is not None and found.ndim == 1 and len(index.users) == 1 else None
+
+
+def label_select_constant(context: Context, node: fx.Node) -> Labels:
+    """index_select by a constant vector only moves channels about; gather locks them."""
+    positions = _positions(node)
+    if positions is None:
+        return label_index_select(context, node)
+    source = node.args[0]
+    assert isinstance(source, fx.Node)
+    dim = int(concrete(node.args[1])) % len(shape_of(source))
+    labels = []
+    for slot in context.of(source):
+        moved = slot.index_select(dim, positions.cpu()) if slot.shape[dim] > 1 else slot
+        labels.append(compact(moved))
+        context.store.add_grid(labels[-1])
+    return clean(labels)
+
+
+def leaf_positions(context: Context, node: fx.Node, leaf: fx.Node) -> list[Slot] | None:
+    """Constant positions hold no channels."""
+    del context
+    return [] if leaf is node.args[2] and _positions(node) is not None else None
+
+
+def rewrite_positions(rewriter: Rewriter, node: fx.Node) -> None:
+    """What is selected is renumbered among what is kept."""
+    source, index = node.args[0], node.args[2]
+    assert isinstance(source, fx.Node)
+    assert isinstance(index, fx.Node)
+    original = rewriter.originals[node.name]
+    positions = _positions(original)
+    dim = int(concrete(node.args[1])) % len(shape_of(original))
+    if positions is None or not (rewriter.shrinks(source) or rewriter.shrinks(node)):
+        return
+    kept = rewriter.kept_positions(node, dim)
+    before = rewriter.count_before(source, dim)
+    numbers = [before(position) for position in positions[kept].tolist()]
+    rewriter.constants[str(index.target)] = torch.tensor(numbers, device=positions.device)
+
+
 def label_embedding(context: Context, node: fx.Node) -> Labels:
     """embedding(table (V, D), index): the vocabulary stays, the features are brought forth."""
     table, index = node.args[:2]
@@ -92,5 +141,8 @@ def label_embedding(context: Context, node: fx.Node) -> Labels:
 
 
 register(Rule(label_index), *overloads("index"))
-register(Rule(label_index_select), aten.index_select.default)
+register(
+    Rule(label_select_constant, rewrite=rewrite_positions, leaf=leaf_positions),
+    aten.index_select.default,
+)
 register(Rule(label_embedding), aten.embedding.default)

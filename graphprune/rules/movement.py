@@ -12,7 +12,7 @@ from graphprune.labels.slots import Labels, Slot, clean, compact, varying
 from graphprune.rules.context import Context
 from graphprune.rules.rule import NodeLabels, Rule, overloads, register
 from graphprune.schema import set_argument
-from graphprune.values import concrete, concrete_int, shape_of
+from graphprune.values import concrete, concrete_int, is_tensor, shape_of
 
 if TYPE_CHECKING:
     from graphprune.rewrite import Rewriter
@@ -21,6 +21,9 @@ aten = torch.ops.aten
 
 # Movement that copies, so that torch's schema does not show it as a view.
 _COPIES = ("clone", "flip", "pixel_unshuffle", "_unsafe_view", "repeat", "tile")
+
+
+_KEEPING = (*overloads("clone"), *overloads("_unsafe_view"), *overloads("contiguous"))
 
 
 def is_view(target: object) -> bool:
@@ -34,6 +37,17 @@ def is_view(target: object) -> bool:
     if given is None or result is None or result.is_write:
         return False
     return not target.name().startswith(("aten::view_as_", "aten::real", "aten::imag"))
+
+
+def is_rearrangement(node: fx.Node) -> bool:
+    """Whether the call lays all elements of its first argument out anew, each once."""
+    if node.op != "call_function" or not (is_view(node.target) or node.target in _KEEPING):
+        return False
+    source = node.args[0] if node.args else None
+    if not isinstance(source, fx.Node) or not is_tensor(source) or not is_tensor(node):
+        return False
+    alike = torch.Size(shape_of(source)).numel() == torch.Size(shape_of(node)).numel()
+    return alike and source.meta["val"].dtype == node.meta["val"].dtype
 
 
 def label_move(context: Context, node: fx.Node) -> NodeLabels:

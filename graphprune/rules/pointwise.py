@@ -20,6 +20,7 @@ _UNTAGGED = (
     "lift_fresh",
     "type_as",
     "fill",
+    "zero",
     "masked_fill",
     "hardswish",
     "multiply",

@@ -95,13 +95,23 @@ def label_glu(context: Context, node: fx.Node) -> Labels:
     return tuple(result)
 
 
+def label_norm(context: Context, node: fx.Node) -> NodeLabels:
+    """Vector norms: what is masked adds nothing to them, unless small values count for much."""
+    name = next((n for n in ("ord", "p") if has_argument(node, n)), None)
+    order = _argument(node, name, 2) if name is not None else 2
+    if isinstance(order, int | float) and order >= 0:
+        return label_sum(context, node)
+    return label_locked_reduction(context, node)
+
+
 register(Rule(label_sum), *overloads("sum"))
+register(Rule(label_norm), *overloads("norm", "linalg_vector_norm"))
 register(Rule(label_sum, masked=masked_mean), *overloads("mean"))
 register(
     Rule(label_locked_reduction),
     *overloads(
         *("amax", "amin", "max", "min", "argmax", "argmin", "logsumexp", "prod", "all", "any"),
-        *("var", "std", "var_mean", "std_mean", "norm", "linalg_vector_norm", "median", "aminmax"),
+        *("var", "std", "var_mean", "std_mean", "median", "aminmax"),
     ),
 )
 register(

@@ -590,8 +590,8 @@ def _transposed_merge(norm: nn.Module) -> Net:
     """(groups, columns) to (columns, groups) and flat again."""
 
     def forward(m: Any, x: Tensor) -> Tensor:
-        y = m.n(m.a(x)).tanh()
-        return m.out(y.view(-1, 4, 6).transpose(1, 2).reshape(-1, 24))
+        y = m.n(m.a(x)).view(-1, 4, 6).tanh()  # between the views, so that they are not fused
+        return m.out(y.transpose(1, 2).sigmoid().reshape(-1, 24))
 
     return Net(forward, a=nn.Linear(5, 24), n=norm, out=nn.Linear(24, 3))
 
@@ -605,6 +605,47 @@ def test_a_transposed_merge_keeps_the_same_columns_in_every_row(norm: nn.Module)
     assert kept == [row * 6 + int(c) for row in range(4) for c in columns]  # type: ignore[arg-type]
     (merged,) = result.plan.kept["out.weight"].values()
     assert merged == [int(c) * 4 + row for c in columns for row in range(4)]  # type: ignore[arg-type]
+
+
+def test_a_channel_shuffle_leaves_every_channel_free() -> None:
+    def forward(m: Any, x: Tensor) -> Tensor:
+        y = m.a(x)
+        shuffled = y.view(-1, 4, 6, 3, 3).transpose(1, 2).reshape(y.shape)
+        return m.out(torch.cat([shuffled.relu(), y], 1))
+
+    net = Net(forward, a=conv(3, 24), out=conv(48, 2))
+    analysis = examine(net, 2, 3, 3, 3)
+    assert groups(analysis)["a.weight"][0] == 24
+    gone = [0, 1, 2, 7]
+    plan = plan_from_classes(analysis, _without(analysis, "a.weight", 0, gone))
+    order = torch.arange(24).view(4, 6).T.reshape(-1).tolist()
+    (kept,) = plan.kept["out.weight"].values()
+    assert kept[:20] == [place for place, one in enumerate(order) if one not in gone]
+    captured = capture(net.eval(), torch.randn(2, 3, 3, 3))
+    assert compare(captured, analysis, plan, shrink(captured, analysis, plan)) <= LIMIT
+    half(net, 2, 3, 3, 3)
+
+
+def test_a_constant_choice_of_channels_is_renumbered() -> None:
+    class Chosen(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.out = conv(3, 8), conv(5, 2)
+            self.register_buffer("chosen", torch.tensor([7, 2, 2, -8, 5]))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(self.a(x)[:, self.chosen])
+
+    net = Chosen().eval()
+    analysis = examine(net)
+    plan = plan_from_classes(analysis, _without(analysis, "a.weight", 0, [1, 2]))
+    assert plan.kept["out.weight"] == {1: [0, 3, 4]}
+    captured = capture(net, torch.randn(IMAGE))
+    small = shrink(captured, analysis, plan)
+    assert compare(captured, analysis, plan, small) <= LIMIT
+    assert small._positions_0.tolist() == [5, 0, 3]
+    assert small.chosen.tolist() == [7, 2, 2, -8, 5]
+    half(Chosen())
 
 
 def test_rows_rolled_about_keep_the_same_columns() -> None:
