@@ -71,6 +71,22 @@ def pin_rows(pinned: np.ndarray, rows: Sequence[RowClasses]) -> None:
         pinned[found.rows[stays]] = True
 
 
+def rows_together(
+    blocks: Sequence[Block], units: Sequence[tuple[int, ...]]
+) -> list[list[tuple[int, ...]]]:
+    """Row units sorted by the blocks that they take from."""
+    block_of = {one: n for n, block in enumerate(blocks) for cell in block.cells for one in cell}
+    links: DisjointSet = DisjointSet(range(len(blocks)))
+    touched = [sorted({block_of[one] for one in unit if one in block_of}) for unit in units]
+    for numbers in touched:
+        for one, other in itertools.pairwise(numbers):
+            links.merge(one, other)
+    found: dict[int, list[tuple[int, ...]]] = defaultdict(list)
+    for unit, numbers in zip(units, touched, strict=True):
+        found[links[numbers[0]]].append(unit)
+    return list(found.values())
+
+
 Cell = tuple[int, int]
 
 

@@ -6,17 +6,17 @@ only where that fails as well do the channels stay.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import fx
 
-from graphprune.keep import Keep, NotRectangularError
+from graphprune.dryrun import DryRun
 from graphprune.labels.atoms import PinRecord, Rows
 from graphprune.labels.slots import Slot, first_along, varying
-from graphprune.rewrite import Rewriter, all_labels, misplaced, rewrite_node
+from graphprune.rewrite import all_labels
 from graphprune.rows import (
     RowClasses,
     all_rows,
@@ -24,6 +24,7 @@ from graphprune.rows import (
     pin_rows,
     removable_rows,
     row_classes,
+    rows_together,
     standing_classes,
 )
 from graphprune.rules.context import Context
@@ -76,6 +77,7 @@ class _Settling:
         self._module = module
         self._context = context
         self._coupled: set[tuple[tuple[int, ...], bytes]] = set()
+        self._trial: DryRun | None = None
 
     def classes(self) -> Settlement:
         """Classes and pins of the equalities known so far."""
@@ -158,24 +160,48 @@ class _Settling:
         blocks = [block for block in found.blocks if len(block.cells) > 1]
         if not blocks:
             return True
+        if self._trial is None:
+            self._trial = DryRun(self._module, self._context)
         rng = np.random.default_rng(0)
+        together = rows_together(blocks, found.row_units)
         for _ in range(_DRAWS):
-            wrong = self._misfit(found, _half_of(blocks, found.pinned.size, rng))
-            if wrong is not None and self._repair(wrong, found):
-                return False
-        for _ in range(_DRAWS if found.row_units else 0):
-            kept = _half_of(blocks, found.pinned.size, rng)
-            for number in rng.permutation(len(found.row_units))[::2]:
-                kept[list(found.row_units[number])] = False
-            wrong = self._misfit(found, kept)
-            if wrong is not None and self._fix_rows(wrong, found):
+            columns = _half_of(blocks, found.pinned.size, rng)
+            kept = columns.copy()
+            for units in together:
+                for number in rng.permutation(len(units))[: len(units) // 2]:
+                    kept[list(units[number])] = False
+            if not (wrong := self._misfits(found, kept)):
+                continue
+            repair = self._fix_rows
+            if found.row_units and (without_rows := self._misfits(found, columns)):
+                wrong, repair = without_rows, self._repair
+            elif not found.row_units:
+                repair = self._repair
+            if self._repair_each(wrong, repair, found):
                 return False
         return True
 
-    def _misfit(self, found: Settlement, kept: np.ndarray) -> fx.Node | None:
+    def _misfits(self, found: Settlement, kept: np.ndarray) -> list[fx.Node]:
+        assert self._trial is not None
         atoms = close(kept, found.rows, found.pure)[found.class_of[:-1]]
-        keep = Keep(torch.from_numpy(np.append(atoms, True)))
-        return _first_misfit(self._module, self._context, keep)
+        return self._trial.misfits(torch.from_numpy(np.append(atoms, True)))
+
+    def _repair_each(
+        self,
+        wrong: list[fx.Node],
+        repair: Callable[[fx.Node, Settlement], bool],
+        found: Settlement,
+    ) -> bool:
+        """Repair the first misfit, and those that share no channels with repaired ones."""
+        in_step = [{one for cell in b.cells for one in cell} for b in found.blocks]
+        touched: set[int] = set()
+        repaired = False
+        for node in wrong:
+            met = self._met_by(node, found)
+            if not met & touched and repair(node, found):
+                repaired = True
+                touched |= met.union(*(classes for classes in in_step if classes & met))
+        return repaired
 
     def _met_by(self, node: fx.Node, found: Settlement) -> set[int]:
         """Classes of a data movement's source and results."""
@@ -249,20 +275,3 @@ def _half_of(blocks: list[Block], classes: int, rng: np.random.Generator) -> np.
         for cell in block.cells:
             kept[rng.permutation(np.array(cell))[:lost]] = False
     return kept
-
-
-def _first_misfit(module: fx.GraphModule, context: Context, keep: Keep) -> fx.Node | None:
-    """The first node of the graph that what is kept would not fit, if any."""
-    graph = fx.Graph()
-    graph.graph_copy(module.graph, {})  # all but the output
-    originals = {node.name: node for node in module.graph.nodes}
-    rewriter = Rewriter(context, keep, originals)
-    for node in graph.nodes:
-        original: fx.Node = originals[node.name]
-        try:
-            rewrite_node(rewriter, node)
-            if misplaced(node, rewriter):
-                return original
-        except NotRectangularError:
-            return original
-    return None

@@ -22,8 +22,10 @@ def levelled(model: nn.Module, active: bool = True) -> Iterator[None]:
     """While open, a call of ``model`` scales weights as it goes.
 
     A weight (two dimensions or more, of a module without children, not an embedding, not shared)
-    is scaled to give outputs of standard deviation 1 between examples where that lies outside
-    [0.3, 3] at the first call of its module; the call then gives the new outputs.
+    is scaled to give outputs, without the bias, of standard deviation 1 where that lies outside
+    [0.3, 3] at the first call of its module; the call then gives the new outputs. What varies
+    between examples only is no measure: raised to 1 it may leave the rest enormous, and attention
+    over enormous values magnifies rounding errors.
     """
     handles = [m.register_forward_hook(_Level()) for m in _weighted(model)] if active else []
     try:
@@ -56,7 +58,7 @@ class _Level:
         if self.done or not isinstance(output, torch.Tensor) or not output.is_floating_point():
             return None
         self.done = True
-        spread = _spread(output)
+        spread = _spread(output - module.forward(*map(_zeros, args)))
         if not 0 < spread < float("inf") or LOW <= spread <= HIGH:
             return None
         assert isinstance(weight, torch.Tensor)
@@ -65,10 +67,8 @@ class _Level:
 
 
 def _spread(output: torch.Tensor) -> float:
-    """Standard deviation between examples, else (they are alike, or one) over everything."""
-    values = output.detach().float()
-    if values.ndim and values.shape[0] > 1:
-        between = float(values.var(dim=0).mean().sqrt())
-        if between > 1e-6:
-            return between
-    return float(values.std()) if values.numel() > 1 else 0.0
+    return float(output.detach().float().std()) if output.numel() > 1 else 0.0
+
+
+def _zeros(value: Any) -> Any:
+    return torch.zeros_like(value) if isinstance(value, torch.Tensor) else value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -56,7 +58,11 @@ def randomise(model: nn.Module, inputs: Any, seed: int = 0, *, level: bool = Fal
     for parameter in model.parameters():
         _vary(parameter, generator)
     model.eval()
-    _calibrate(model, normalise_inputs(inputs), generator, level)
+    args, kwargs = normalise_inputs(inputs)
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    if norms or level:
+        with levelled(model, level), _calibrated(norms, generator):
+            model(*args, **kwargs)
     return model
 
 
@@ -82,29 +88,33 @@ def _vary(parameter: torch.Tensor, generator: torch.Generator) -> None:
         parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
 
 
-def _calibrate(
-    model: nn.Module,
-    inputs: tuple[tuple[Any, ...], dict[str, Any]],
-    generator: torch.Generator,
-    level: bool,
-) -> None:
-    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    if not norms and not level:
-        return
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the plain average of what it sees
-        norm.training = True
-    with levelled(model, level):
-        model(*inputs[0], **inputs[1])
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-        norm.training = False
-        mean, variance = norm.running_mean, norm.running_var
-        assert mean is not None
-        assert variance is not None
-        # A channel that never varies would otherwise be divided by nothing.
-        variance.add_(1e-3 * variance.mean() + 1e-6)
-        mean.add_(variance.sqrt() * _uniform(mean, -0.3, 0.3, generator))
-        variance.mul_(_uniform(variance, 0.5, 1.5, generator))
+@contextmanager
+def _calibrated(norms: list[_BatchNorm], generator: torch.Generator) -> Iterator[None]:
+    """While open, a call gives each norm the statistics of what it reads, moved a little.
+
+    The norm then works with those, so that the norms after it meet what they will meet later.
+    """
+
+    def calibrate(norm: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        assert isinstance(norm, _BatchNorm)
+        if norm in done:
+            return
+        done.add(norm)
+        values = args[0].detach().transpose(0, 1).flatten(1)
+        mean, variance = values.mean(1), values.var(1, correction=0)
+        # A channel that hardly varies here would otherwise be divided by nothing.
+        variance = variance + 0.1 * variance.mean() + 1e-6
+        mean = mean + variance.sqrt() * _uniform(mean, -0.3, 0.3, generator)
+        variance = variance * _uniform(variance, 0.5, 1.5, generator)
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance)
+
+    done: set[nn.Module] = set()
+    handles = [norm.register_forward_pre_hook(calibrate) for norm in norms]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

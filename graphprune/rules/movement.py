@@ -296,7 +296,7 @@ def rewrite_pad(rewriter: Rewriter, node: fx.Node) -> None:
     for position in range(0, len(pad), 2):
         dim = len(old) - 1 - position // 2
         full, kept_shape = rewriter.shapes(node)
-        if full[dim] == kept_shape[dim]:
+        if full[dim] == kept_shape[dim] or not (pad[position] or pad[position + 1]):
             continue
         kept = rewriter.count_before(node, dim)
         before = kept(pad[position])
