@@ -133,13 +133,15 @@ def retrace_shapes(module: fx.GraphModule) -> None:
     Raises:
         PassError: the rewritten graph does not fit together.
     """
+    from torch._dispatch.python import enable_python_dispatcher
     from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 
     inputs = [node.meta["val"] for node in module.graph.find_nodes(op="placeholder")]
     modes = [v.fake_mode for v in inputs if isinstance(v, torch._subclasses.FakeTensor)]
     mode = modes[0] if modes else torch._subclasses.FakeTensorMode(allow_non_fake_inputs=True)
     try:
-        with torch.no_grad():
+        # Some operators know symbolic sizes only through the decompositions that this adds.
+        with torch.no_grad(), enable_python_dispatcher():
             FakeTensorProp(module, mode).propagate_dont_convert_inputs(*inputs)
     except Exception as error:
         reason = str(error).strip().splitlines()[0]
