@@ -1,0 +1,80 @@
+"""What is asked of a model in parts, what it cannot have, and why it is in parts at all."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from graphprune.errors import ModelError, UsageError
+from graphprune.io.text import one_line
+from graphprune.scoring import LEARNED, resolve_method
+from graphprune.target import Target
+
+if TYPE_CHECKING:
+    from graphprune.compress import CompressConfig
+
+_NOT_THE_USERS = ("torch", "graphprune")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked of :func:`graphprune.compress.compress`.
+
+    Attributes:
+        target: what fraction of the model stays.
+        method: as given, ``auto`` included.
+        has_data: whether data were given.
+        finetune_epochs: epochs asked for.
+        config: the rest.
+    """
+
+    target: Target
+    method: str
+    has_data: bool
+    finetune_epochs: int
+    config: CompressConfig
+
+
+def allowed(request: Request, failure: ModelError) -> tuple[str, list[str]]:
+    """The method to use, and notes for the user.
+
+    Raises:
+        UsageError: something is asked for that a model in parts cannot have.
+    """
+    config, why = request.config, f"the model cannot be captured whole ({explain(failure)})"
+    if request.method == LEARNED:
+        raise UsageError(f"method dirichlet needs the whole model as a graph; use l2: {why}")
+    if request.finetune_epochs or (request.has_data and config.recalibrate):
+        raise UsageError(
+            "fine-tuning and --recalibrate need the whole model as a graph; compress without them "
+            f"and train the result yourself: {why}"
+        )
+    if config.passes:
+        raise UsageError(f"graph passes need the whole model as a graph; leave them out: {why}")
+    if config.ranking != "local":
+        raise UsageError(
+            f"ranking {config.ranking} compares groups across the whole graph; use local: {why}"
+        )
+    method, _ = resolve_method(request.method, False)
+    notes = [f"captured in parts: {why}"]
+    if request.has_data:
+        notes.append("the data are not used: learning switches needs the whole model as a graph")
+    if request.method == "auto":
+        notes.append("channels were ranked by the L2 norm of their weights")
+    return method, notes
+
+
+def explain(failure: BaseException) -> str:
+    """What torch.export said, and the line of the user's model where it stopped."""
+    cause = failure.__cause__ or failure
+    text = one_line(str(cause).strip().splitlines()[0] if str(cause).strip() else repr(cause))
+    frames = [
+        frame
+        for frame in traceback.extract_tb(cause.__traceback__)
+        if not any(f"/{own}/" in frame.filename.replace("\\", "/") for own in _NOT_THE_USERS)
+    ]
+    if not frames:
+        return text
+    last = frames[-1]
+    return f"{text} at {last.filename}:{last.lineno}: {one_line(last.line or '', 100)}"
