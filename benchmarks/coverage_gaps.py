@@ -43,7 +43,7 @@ def gaps(dense: nn.Module, small: nn.Module, analysis: Analysis) -> list[Gap]:
     add up to the model's distance from the ideal.
     """
     pins = {(pin.parameter, pin.dim): pin for pin in analysis.pinned}
-    members = {(m.parameter, m.dim) for group in analysis.groups for m in group.members}
+    members = {(m.parameter, m.dim): g.size for g in analysis.groups for m in g.members}
     after = dict(small.named_parameters())
     total = sum(parameter.numel() for parameter in dense.parameters())
     held: dict[tuple[str, str, str], float] = defaultdict(float)
@@ -57,18 +57,20 @@ def gaps(dense: nn.Module, small: nn.Module, analysis: Analysis) -> list[Gap]:
         excess = after[name].numel() - before.numel() * HALF ** len(dims)
         blame = {d: math.log(k / HALF) for d, k in kept.items() if k > HALF + TOLERANCE}
         for dim, weight in blame.items():
-            key = _why(pins.get((name, dim)), analysis, unseen)
+            wider = members.get((name, dim), 0) > before.shape[dim]
+            key = _why(pins.get((name, dim)), analysis, unseen=unseen, wider=wider)
             held[key] += excess * weight / sum(blame.values()) / total
             examples.setdefault(key, f"{name}[{dim}]")
     found = [Gap(share, *key, examples[key]) for key, share in held.items()]
     return sorted(found, key=lambda gap: -gap.share)
 
 
-def _why(pin: Pin | None, analysis: Analysis, unseen: bool) -> tuple[str, str, str]:
+def _why(pin: Pin | None, analysis: Analysis, *, unseen: bool, wider: bool) -> tuple[str, str, str]:
     if unseen:
         return "no operator's labels reach it", "", ""
     if pin is None:
-        return "in a group that was not halved", "", ""
+        why = "other channels of its group went first" if wider else "its group was not halved"
+        return why, "", ""
     return pin.reason, _op(analysis, pin.node), short_source(pin.source)
 
 
