@@ -11,7 +11,7 @@ from detectors import NAMES, detector, images
 from graphprune import compress
 from graphprune.partial.result import PartialCompressed
 
-_SMALL = ("fasterrcnn_mobilenet_v3_large_fpn", "ssdlite320_mobilenet_v3_large")
+_SMALL = ("fasterrcnn_mobilenet_v3_large_fpn",)
 # Backbones are most of a detector, and half of the channels leaves about 30 % of a plain one.
 _EXPECTED = {
     "fasterrcnn": {"backbone", "rpn.head", "roi_heads.box_head"},
