@@ -23,17 +23,22 @@ def replay(node: fx.Node, stand_in: Callable[[fx.Node], Any]) -> Any:
     return target(*args, **fx.node.map_arg(dict(node.kwargs), stand_in))
 
 
-def replay_movement(node: fx.Node, source: fx.Node, value: torch.Tensor) -> list[torch.Tensor]:
+def replay_movement(
+    node: fx.Node,
+    source: fx.Node,
+    value: torch.Tensor,
+    shape: Callable[[fx.Node], tuple[int, ...]] = shape_of,
+) -> list[torch.Tensor]:
     """Outputs of an operation that moves elements about, with ``value`` for its ``source``.
 
-    Of its other inputs the sizes are used, or the shapes alone.
+    Of its other inputs the sizes are used, or the shapes alone, which ``shape`` tells.
     """
 
     def stand_in(argument: fx.Node) -> Any:
         if argument is source:
             return value
         if is_tensor(argument):
-            return value.new_zeros(()).expand(shape_of(argument))
+            return value.new_zeros(()).expand(shape(argument))
         return concrete(argument)
 
     moved = replay(node, stand_in)

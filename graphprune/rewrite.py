@@ -118,7 +118,8 @@ def _agrees(
     # Positions tell every element from every other, which labels do not.
     marks = torch.arange(torch.Size(shape).numel()).reshape(shape)
     expected = replay_movement(original, given, marks)
-    actual = replay_movement(node, source, rewriter.keep.take(marks, rewriter.context.of(given)))
+    kept = rewriter.keep.take(marks, rewriter.context.of(given))
+    actual = replay_movement(node, source, kept, lambda other: rewriter.shapes(other)[1])
     found = rewriter.context.labels.get(original, ())
     labels = found if isinstance(found, list) else [found]
     return all(

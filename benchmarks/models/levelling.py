@@ -71,4 +71,7 @@ def _spread(output: torch.Tensor) -> float:
 
 
 def _zeros(value: Any) -> Any:
-    return torch.zeros_like(value) if isinstance(value, torch.Tensor) else value
+    """Zeros in the place of a tensor, for one example: what the bias alone gives is the same."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    return torch.zeros_like(value[:1] if value.ndim > 1 else value)

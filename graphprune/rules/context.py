@@ -83,6 +83,7 @@ class Context:
         """Forbid shortening along ``dims``; returns the labels made constant along them."""
         locked = set(dims)
         result = []
+        rows = []
         for slot in labels:
             hit = [dim for dim in varying(slot) if dim in locked]
             if not hit:
@@ -92,8 +93,8 @@ class Context:
             else:
                 first = first_along(slot, hit)
                 self.unite(slot, first, reason)
-                result.append(first)
-        return clean(result)
+                rows.append(first)
+        return clean(self.with_rows(result, rows))
 
     # -- join ----------------------------------------------------------------------------------
 
@@ -152,12 +153,17 @@ class Context:
                 self.unite(slot, first, "summed over rows of a grid")
                 slot = first
             result.append(slot)
-        for row in rows:
-            if not any(self._same_rows(other, row) for other in result):
-                result.append(row)
+        result = self.with_rows(result, rows)
         if not keepdim:
             result = [_without_dims(slot, gone) for slot in result]
         return clean(result)
+
+    def with_rows(self, slots: list[Slot], rows: list[Slot]) -> list[Slot]:
+        """Add what has become of grids: their rows, which other slots may name already."""
+        for row in rows:
+            if not any(self._same_rows(other, row) for other in slots):
+                slots = [*slots, row]
+        return slots
 
     def _same_rows(self, slot: Slot, rows: Slot) -> bool:
         """Whether the slot varies along the rows too, which are then the same rows."""

@@ -48,12 +48,14 @@ class Join:
                 if not any(self._meet(entry, slot, index) for entry in earlier):
                     self._joined.append(_Joined(slot, {index: set(varying(slot))}))
         result: list[Slot] = []
+        rows: list[Slot] = []
         for entry in self._joined:
             keep: Labels = (entry.slot,)
             for index in range(len(self._operands)):
                 keep = self._meet_unlabelled(entry, keep, index)
-            result.extend(keep)
-        return clean(result)
+            for slot in keep:
+                (result if slot.shape == entry.slot.shape else rows).append(slot)
+        return clean(self._context.with_rows(result, rows))
 
     def _meet(self, entry: _Joined, slot: Slot, index: int) -> bool:
         """Whether the slot of operand ``index`` is dealt with by meeting this entry."""

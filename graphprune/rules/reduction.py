@@ -1,4 +1,4 @@
-"""Reductions: sums lose terms, means count what is kept, and the rest may not be shortened."""
+"""Reductions: sums lose terms, statistics count what is kept, and the rest may not be shortened."""
 
 from __future__ import annotations
 
@@ -51,6 +51,47 @@ def masked_mean(
     keep = values.keep(node.args[0]).expand(x.shape)
     total = torch.where(keep, x, 0).sum(dims, keepdim=keepdim)
     return total / keep.sum(dims, keepdim=keepdim).clamp(min=1).to(x.dtype)
+
+
+def masked_extreme(
+    values: MaskedValues, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """amax, amin and logsumexp of kept elements alone."""
+    assert isinstance(node.target, torch._ops.OpOverload)
+    worst = float("inf") if "amin" in node.target.name() else float("-inf")
+    if not args[0].dtype.is_floating_point:
+        info = torch.iinfo(args[0].dtype)
+        worst = info.max if worst > 0 else info.min
+    gone = ~values.keep(node.args[0])
+    return node.target(args[0].masked_fill(gone, worst), *args[1:], **kwargs)
+
+
+def masked_variance(
+    values: MaskedValues, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """var, std, var_mean and std_mean of kept elements alone."""
+    del kwargs
+    x, dims = args[0], reduced_dims(node)
+    keepdim = bool(_argument(node, "keepdim", False))
+    correction = _argument(node, "correction", None)
+    if correction is None:
+        correction = int(_argument(node, "unbiased", True))
+    keep = values.keep(node.args[0]).expand(x.shape)
+    count = keep.sum(dims, keepdim=True).to(x.dtype)
+    mean = torch.where(keep, x, 0).sum(dims, keepdim=True) / count.clamp(min=1)
+    squares = torch.where(keep, x - mean, 0).square().sum(dims, keepdim=True)
+    spread = squares / (count - correction).clamp(min=0)
+    name = str(node.target)
+    spread = spread.sqrt() if "std" in name else spread
+    if not keepdim:
+        spread, mean = spread.squeeze(dims), mean.squeeze(dims)
+    return (spread, mean) if "_mean" in name else spread
+
+
+def label_statistic(context: Context, node: fx.Node) -> NodeLabels:
+    """A statistic over channels is that of the channels kept."""
+    labels = label_sum(context, node)
+    return _for_each_output(node, labels)
 
 
 def label_locked_reduction(context: Context, node: fx.Node) -> NodeLabels:
@@ -110,9 +151,13 @@ register(Rule(label_sum, masked=masked_mean), *overloads("mean"))
 register(
     Rule(label_locked_reduction),
     *overloads(
-        *("amax", "amin", "max", "min", "argmax", "argmin", "logsumexp", "prod", "all", "any"),
-        *("var", "std", "var_mean", "std_mean", "median", "aminmax"),
+        *("max", "min", "argmax", "argmin", "prod", "all", "any", "median", "aminmax"),
     ),
+)
+register(Rule(label_statistic, masked=masked_extreme), *overloads("amax", "amin", "logsumexp"))
+register(
+    Rule(label_statistic, masked=masked_variance),
+    *overloads("var", "std", "var_mean", "std_mean"),
 )
 register(
     Rule(label_locked_map),

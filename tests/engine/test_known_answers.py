@@ -547,20 +547,35 @@ def test_an_unknown_operation_pins_what_reaches_it_and_says_so() -> None:
     half(Mysterious())
 
 
-@pytest.mark.parametrize("kind", ["softmax", "sort", "cumsum", "log_softmax", "var"])
+@pytest.mark.parametrize("kind", ["softmax", "sort", "cumsum", "log_softmax", "prod"])
 def test_operations_that_see_all_channels_lock_them(kind: str) -> None:
     calls: dict[str, Callable[[Tensor], Tensor]] = {
         "softmax": lambda y: y.softmax(1),
         "sort": lambda y: y.sort(1).values,
         "cumsum": lambda y: y.cumsum(1),
         "log_softmax": lambda y: y.log_softmax(1),
-        "var": lambda y: y * y.var(1, keepdim=True),
+        "prod": lambda y: y * y.prod(1, keepdim=True),
     }
     net = Net(lambda m, x: m.out(calls[kind](m.a(x))), a=conv(3, 8), out=conv(8, 2))
     analysis = examine(net)
     assert analysis.groups == ()
     (reason,) = pins(analysis, "a.weight", 0)
     assert reason.startswith(("normalised over", "reduced by"))
+
+
+@pytest.mark.parametrize("kind", ["var", "var_mean", "std", "amax", "amin", "logsumexp", "norm"])
+def test_statistics_over_channels_are_those_of_the_channels_kept(kind: str) -> None:
+    calls: dict[str, Callable[[Tensor], Tensor]] = {
+        "var": lambda y: y.var(1, keepdim=True),
+        "var_mean": lambda y: sum(torch.var_mean(y, 1, correction=0, keepdim=True)),  # type: ignore[arg-type, return-value]
+        "std": lambda y: y.std(1).unsqueeze(1),
+        "amax": lambda y: y.amax(1, keepdim=True),
+        "amin": lambda y: (y + 3).amin((1, 2)).unsqueeze(1).unsqueeze(1),
+        "logsumexp": lambda y: y.logsumexp(1, keepdim=True),
+        "norm": lambda y: y.norm(dim=1, keepdim=True),
+    }
+    net = Net(lambda m, x: m.out(m.a(x) * calls[kind](m.a(x))), a=conv(3, 8), out=conv(8, 2))
+    assert half(net).plan.widths == {"a.weight": (8, 4)}
 
 
 def test_mean_over_channels_counts_those_kept() -> None:

@@ -224,13 +224,28 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "bicubic": (aten.upsample_bicubic2d.vec, IMAGE, [9, 9], False, None),
 }
 
-# Where the probe is right to allow more than the rule: zeros do not change a sum of squares, and
-# batch norm in evaluation mode is element-wise, along space as well.
-MORE_FREE = {"norm", "batch_norm"}
-# Where the rule can do what the probe cannot: a mean over those kept, sizes rewritten, halves that
-# go together, borders, channels that end up beside others.
+# Where the probe is right to allow more than the rule: batch norm in evaluation mode is
+# element-wise, along space as well.
+MORE_FREE = {"batch_norm"}
+# Where the rule can do what the probe cannot: statistics of those kept, sizes rewritten, halves
+# that go together, borders, channels that end up beside others.
 MORE_STRICT = {
-    *("mean", "mean space", "glu", "cat", "cat other", "pad", "pad space", "flip", "repeat"),
+    *(
+        "mean",
+        "mean space",
+        "amax",
+        "amin",
+        "logsumexp",
+        "var",
+        "var_mean",
+        "glu",
+        "cat",
+        "cat other",
+        "pad",
+        "pad space",
+        "flip",
+        "repeat",
+    ),
     *("pixel_shuffle", "conv depthwise", "conv grouped", "layer_norm", "group_norm", "attention"),
 }
 
