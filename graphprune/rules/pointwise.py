@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from graphprune.labels.slots import Labels
+from graphprune.labels.slots import Labels, varying
 from graphprune.rules.context import Context
-from graphprune.rules.rule import Rule, overloads, register
+from graphprune.rules.rule import NodeLabels, Rule, overloads, register
 from graphprune.values import shape_of
 
 # Element-wise, but without torch's pointwise tag.
@@ -78,5 +78,20 @@ def label_prelu(context: Context, node: fx.Node) -> Labels:
     )
 
 
+# weight_norm(v, g): each row of v divided by its length, to which what is removed adds nothing.
+_ROW_BY_ROW = ("_weight_norm", "_weight_norm_interface")
+
+
+def label_weight_norm(context: Context, node: fx.Node) -> NodeLabels:
+    """Both results of the joint form carry the channels of the rows; so does the weight."""
+    labels = label_pointwise(context, node)
+    value = node.meta["val"]
+    if not isinstance(value, list | tuple):
+        return labels
+    along_rows = tuple(s for s in labels if all(value[1].shape[d] > 1 for d in varying(s)))
+    return [labels, along_rows]
+
+
+register(Rule(label_weight_norm), *overloads(*_ROW_BY_ROW))
 register(POINTWISE, *overloads(*_UNTAGGED, *(f"{name}_" for name in _UNTAGGED)))
 register(Rule(label_prelu), *overloads("prelu"))
