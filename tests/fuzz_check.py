@@ -1,0 +1,183 @@
+"""One example of the random tests: a network, a choice of channels, and all that must hold."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from engine_oracle import alike, shrink
+from fuzz_blocks import Recipe, build
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from graphprune.budget import choose
+from graphprune.capture import Captured, capture
+from graphprune.compare import max_relative_error, require_informative
+from graphprune.errors import TargetError
+from graphprune.groups import Analysis, analyse
+from graphprune.masked import MaskedReference
+from graphprune.plan import Plan
+from graphprune.values import get_tensor
+
+LIMIT = 1e-7
+"""Largest relative error in double precision; right cuts stay far below, wrong ones above."""
+
+NOTHING = ("all are pinned", "cannot be reached")
+"""What a refusal says where there is nothing to remove."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked of the planner.
+
+    Attributes:
+        target: kind and fraction, as users write it.
+        ranking: local or global.
+        heads: what rows of grids may lose.
+        seed: of the random scores.
+        dynamic: whether the batch size is left free at capture, which takes twice as long.
+    """
+
+    target: str = "channels=0.5"
+    ranking: str = "local"
+    heads: str = "both"
+    seed: int = 0
+    dynamic: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an example.
+
+    Attributes:
+        refused: nothing could be removed; the line that said so.
+        shrunk: whether any parameter became smaller.
+        error: against the masked reference.
+        mutant: the parameter in which one index was exchanged on purpose, "" for none.
+        caught: whether that was noticed.
+    """
+
+    refused: str = ""
+    shrunk: bool = False
+    error: float = 0.0
+    mutant: str = ""
+    caught: bool = False
+
+
+class Expected:
+    """Outputs of the masked reference for several inputs, each of which must vary."""
+
+    def __init__(self, captured: Captured, analysis: Analysis, plan: Plan) -> None:
+        given = (captured.args, captured.kwargs)
+        self._inputs = [given, *(alike(given, seed) for seed in (1, 2))]
+        reference = MaskedReference(analysis, plan.keep(analysis))
+        self._outputs = [reference(*args, **kwargs) for args, kwargs in self._inputs]
+        require_informative(self._outputs, LIMIT)
+
+    def error(self, small: nn.Module) -> float:
+        """Largest relative error of a model; infinite where its outputs have other shapes."""
+        with torch.no_grad():
+            actual = [small(*args, **kwargs) for args, kwargs in self._inputs]
+        pairs = zip(actual, self._outputs, strict=True)
+        return max(max_relative_error(a, b) for a, b in pairs)
+
+
+def check(recipe: Recipe, wish: Wish) -> Outcome:
+    """Capture, analyse, plan, shrink; assert that the result is what the plan and model promise.
+
+    Raises:
+        AssertionError: one of the assertions below does not hold.
+        GraphpruneError: any but a refusal because nothing can be removed.
+    """
+    model, inputs = build(recipe)
+    captured = capture(model, inputs, dynamic=wish.dynamic)
+    with torch.no_grad():
+        whole = captured.module(*captured.args, **captured.kwargs)
+        assert max_relative_error(whole, model(*captured.args, **captured.kwargs)) <= LIMIT
+    analysis = analyse(captured.module)
+    try:
+        plan = _choose(analysis, wish)
+    except TargetError as refusal:
+        if not any(words in str(refusal) for words in NOTHING):
+            raise
+        return Outcome(refused=str(refusal))
+    again = Plan.from_json(json.loads(json.dumps(plan.to_json())))
+    assert again == plan, "a plan does not survive JSON"
+    small = shrink(captured, analysis, again)
+    _assert_slices(captured.module, small, plan)
+    expected = Expected(captured, analysis, plan)
+    error = expected.error(small)
+    assert error <= LIMIT, f"shrunk differs from masked by {error:.3g}"
+    _assert_shapes(whole, small(*captured.args, **captured.kwargs))
+    if not plan.kept:
+        return Outcome()
+    mutant = mutate(captured.module, small, plan, wish.seed)
+    if mutant is None:
+        return Outcome(shrunk=True, error=error)
+    name, mutated = mutant
+    return Outcome("", True, error, name, expected.error(mutated) > LIMIT)
+
+
+def _choose(analysis: Analysis, wish: Wish) -> Plan:
+    generator = torch.Generator().manual_seed(wish.seed)
+    scores = {}
+    for group in analysis.groups:  # scales of their own, so that global ranking cuts unevenly
+        scale = 0.3 + torch.rand(1, generator=generator)
+        scores[group.name] = scale * torch.rand(group.size, generator=generator)
+    options = {"ranking": wish.ranking, "heads": wish.heads}
+    plan = choose(analysis, scores, wish.target, **options).plan  # type: ignore[arg-type]
+    for name, (before, after) in plan.widths.items():
+        assert 1 <= after <= before, f"{name} keeps {after} of {before} channels"
+    return plan
+
+
+def _assert_shapes(whole: Any, small: Any) -> None:
+    assert pytree.tree_structure(whole) == pytree.tree_structure(small)
+    for before, after in zip(pytree.tree_leaves(whole), pytree.tree_leaves(small), strict=True):
+        assert before.shape == after.shape, f"an output of {before.shape} became {after.shape}"
+
+
+def _assert_slices(whole: nn.Module, small: nn.Module, plan: Plan) -> None:
+    """Parameters and buffers are what the plan's lists cut out, found without the engine's code."""
+    names = {name for name, _ in whole.named_parameters(remove_duplicate=False)}
+    assert names == {name for name, _ in small.named_parameters(remove_duplicate=False)}
+    for name in names:
+        before, after = get_tensor(whole, name), get_tensor(small, name)
+        assert after.numel() >= 1, f"nothing is left of {name}"
+        dims = plan.kept.get(name, {})
+        if any(isinstance(positions[0], list) for positions in dims.values()):
+            continue  # rows of their own: the comparison of outputs must do
+        for dim, positions in dims.items():
+            before = before.index_select(dim, torch.tensor(positions))
+        assert torch.equal(before, after), f"{name} is not what the plan keeps of it"
+
+
+def mutate(
+    whole: nn.Module, small: nn.Module, plan: Plan, seed: int
+) -> tuple[str, nn.Module] | None:
+    """A copy in which one index of one parameter is exchanged for one that should have gone."""
+    places = [
+        (name, dim)
+        for name, dims in sorted(plan.kept.items())
+        for dim, positions in dims.items()
+        if not isinstance(positions[0], list) and name in dict(whole.named_parameters())
+    ]
+    rng = random.Random(seed)
+    rng.shuffle(places)
+    for name, dim in places:
+        dims, before = plan.kept[name], get_tensor(whole, name).detach()
+        gone = sorted(set(range(before.shape[dim])) - set(dims[dim]))  # type: ignore[arg-type]
+        if not gone or any(isinstance(positions[0], list) for positions in dims.values()):
+            continue
+        wrong = {**dims, dim: [rng.choice(gone), *dims[dim][1:]]}
+        for other, positions in wrong.items():
+            before = before.index_select(other, torch.tensor(positions))
+        mutated = copy.deepcopy(small)
+        with torch.no_grad():
+            get_tensor(mutated, name).copy_(before)
+        return f"{name} dim {dim}", mutated
+    return None
