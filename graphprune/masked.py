@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree
 
 from graphprune.groups import Analysis
 from graphprune.keep import Keep
+from graphprune.labels.slots import Labels
 from graphprune.rules.movement import is_view
 from graphprune.rules.table import find_rule
 from graphprune.values import is_tensor, shape_of
@@ -35,6 +36,10 @@ class MaskedValues:
             mask = self._keep.mask(self._context.of(node), shape_of(node))
             self._masks[node] = mask.to(node.meta["val"].device)
         return self._masks[node]
+
+    def labels(self, node: Any) -> Labels:
+        """Labels of a node's value."""
+        return self._context.of(node)
 
     def removes(self, node: fx.Node) -> bool:
         """Whether any element of the node's value is removed."""

@@ -10,7 +10,7 @@ from torch import fx
 from graphprune.labels.slots import Labels, merge_dims, split_dim, varying
 from graphprune.rules.context import Context
 from graphprune.rules.rule import Rule, register
-from graphprune.schema import set_argument
+from graphprune.schema import get_argument, has_argument, set_argument
 from graphprune.values import concrete, shape_of
 
 if TYPE_CHECKING:
@@ -33,13 +33,38 @@ def _per_channel(context: Context, node: fx.Node, labels: Labels, dim: int) -> L
 
 
 def label_batch_norm(context: Context, node: fx.Node) -> Labels:
-    """batch_norm, and instance_norm with its statistics over space."""
+    """batch_norm and instance_norm: an affine map of each channel.
+
+    Where channels lie along space (a standardised weight), statistics are those of what is kept.
+    """
     assert isinstance(node.args[0], fx.Node)
-    labels = context.of(node.args[0])
-    spatial = [slot for slot in labels if max(varying(slot), default=0) >= 2]
-    context.pin(spatial, f"space of {node.name}")
-    labels = tuple(slot for slot in labels if max(varying(slot), default=0) < 2)
-    return _per_channel(context, node, labels, 1)
+    return _per_channel(context, node, context.of(node.args[0]), 1)
+
+
+def _uses_input(node: fx.Node) -> bool:
+    flags = ("training", "use_input_stats")
+    return any(bool(get_argument(node, flag)) for flag in flags if has_argument(node, flag))
+
+
+def masked_batch_norm(
+    values: MaskedValues, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Batch and instance norm; statistics of the input itself are over kept elements."""
+    target: Any = node.target
+    apart = [slot for slot in values.labels(node.args[0]) if max(varying(slot), default=0) >= 2]
+    if not (apart and _uses_input(node)):
+        return target(*args, **kwargs)
+    x, weight, bias = args[0], args[1], args[2]
+    each = [0, 1] if "instance" in str(node.target) else [1]
+    dims = [dim for dim in range(x.ndim) if dim not in each]
+    mean, variance = _masked_statistics(x, values.keep(node.args[0]), dims)
+    result = (x - mean) * torch.rsqrt(variance + float(get_argument(node, "eps")))
+    shape = (1, -1) + (1,) * (x.ndim - 2)
+    return _affine(
+        result,
+        None if weight is None else weight.reshape(shape),
+        None if bias is None else bias.reshape(shape),
+    )
 
 
 def label_layer_norm(context: Context, node: fx.Node) -> Labels:
@@ -148,7 +173,10 @@ def masked_group_norm(
     )
 
 
-register(Rule(label_batch_norm, affine=True), aten.batch_norm.default, aten.instance_norm.default)
+register(
+    Rule(label_batch_norm, masked=masked_batch_norm, affine=True),
+    *(aten.batch_norm.default, aten.instance_norm.default),
+)
 register(
     Rule(label_layer_norm, rewrite_layer_norm, masked_layer_norm, affine=True),
     aten.layer_norm.default,

@@ -578,6 +578,35 @@ def test_statistics_over_channels_are_those_of_the_channels_kept(kind: str) -> N
     assert half(net).plan.widths == {"a.weight": (8, 4)}
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_standardised_weight_is_standardised_over_what_is_kept(number: int) -> None:
+    class Standardised(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.out = conv(3, 8), conv(8, 6, groups=number), conv(6, 2)
+            self.gain = nn.Parameter(torch.rand(6) + 0.5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            w = self.b.weight.reshape(1, 6, -1)
+            w = F.batch_norm(w, None, None, weight=self.gain, training=True, momentum=0.0)
+            y = F.conv2d(self.a(x), w.reshape_as(self.b.weight), self.b.bias, groups=number)
+            return self.out(y.relu())
+
+    result = half(Standardised(), heads="inside")
+    # The groups' inputs lie in the same columns of the weight that is standardised.
+    expected = {1: [(6, 3), (8, 4)], 2: [(4, 2), (6, 4)]}
+    assert sorted(result.plan.widths.values()) == expected[number]
+
+
+def test_weight_norm() -> None:
+    norm = nn.utils.parametrizations.weight_norm
+    net = Net(
+        lambda m, x: m.out(m.b(m.a(x)).relu()), a=conv(3, 8), b=norm(conv(8, 6)), out=conv(6, 2)
+    )
+    result = half(net)
+    assert sorted(result.plan.widths.values()) == [(6, 3), (8, 4)]
+
+
 def test_mean_over_channels_counts_those_kept() -> None:
     net = Net(
         lambda m, x: m.out((y := m.a(x)) - y.mean(1, keepdim=True)), a=conv(3, 8), out=conv(8, 2)
