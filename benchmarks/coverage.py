@@ -101,6 +101,7 @@ def _line(record: Record, position: str) -> str:
 @click.option("--timeout", default=600.0, show_default=True, help="Seconds for each model.")
 @click.option("--quick", is_flag=True, help="Without delivery: no ONNX file, no reload.")
 @click.option("--again", is_flag=True, help="Run also what is in the results.")
+@click.option("--retry", is_flag=True, help="Run again what was not pruned.")
 @click.option("--table", is_flag=True, help="Write docs/coverage.md from the results, run nothing.")
 @click.option("--output", type=click.Path(path_type=Path), default=OUTPUT)
 def main(  # noqa: PLR0913 - one argument for each option of the command line
@@ -110,6 +111,7 @@ def main(  # noqa: PLR0913 - one argument for each option of the command line
     timeout: float,
     quick: bool,
     again: bool,
+    retry: bool,
     table: bool,
     output: Path,
 ) -> None:
@@ -119,6 +121,8 @@ def main(  # noqa: PLR0913 - one argument for each option of the command line
         click.echo(PAGE)
         return
     done = {} if again else latest(output)
+    if retry:
+        done = {key: record for key, record in done.items() if record["status"] == "pruned"}
     work = [
         (zoo_name, name)
         for zoo_name in zoos

@@ -221,6 +221,9 @@ def test_nothing_is_run_where_all_is_done(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(ran) == 6
     runner.invoke(coverage.main, [*call, "--again", "--only", "two"])
     assert len(ran) == 7
+    append(tmp_path / "out.jsonl", {"zoo": "timm", "name": "one", "status": "timeout"})
+    runner.invoke(coverage.main, [*call, "--retry"])
+    assert ran[7:] == ["one"]
 
 
 def test_zoos_are_as_large_as_they_are_said_to_be() -> None:
