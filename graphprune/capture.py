@@ -91,6 +91,7 @@ def capture(model: torch.nn.Module | Any, example_inputs: Any, *, dynamic: bool 
 
 
 def _graph_module(program: torch.export.ExportedProgram) -> TrainableGraphModule:
+    from graphprune.passes.drop_expands import DropExpands
     from graphprune.passes.fuse_moves import FuseMoves
     from graphprune.passes.normalise import Normalise
 
@@ -102,6 +103,7 @@ def _graph_module(program: torch.export.ExportedProgram) -> TrainableGraphModule
         unsaved = owned.get_submodule(name)._non_persistent_buffers_set
         owner._non_persistent_buffers_set = {key for key in unsaved if key in owner._buffers}
     Normalise()(module)
+    DropExpands()(module)
     FuseMoves()(module)
     return module
 

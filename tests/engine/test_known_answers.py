@@ -598,6 +598,17 @@ def test_a_standardised_weight_is_standardised_over_what_is_kept(number: int) ->
     assert sorted(result.plan.widths.values()) == expected[number]
 
 
+def test_cosine_attention_is_shortened_inside_its_heads() -> None:
+    class Cosine(Attention):
+        def forward(self, x: Tensor) -> Tensor:
+            q, k, v = (f(x).view(-1, 7, 3, 4).transpose(1, 2) for f in (self.q, self.k, self.v))
+            scores = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1)
+            return self.out((scores.softmax(-1) @ v).transpose(1, 2).flatten(2))
+
+    assert half(Cosine(True), 2, 7, 6, heads="inside").plan.widths["q.weight"] == (12, 6)
+    assert half(Cosine(True), 2, 7, 6, heads="whole").plan.widths["q.weight"] == (12, 8)
+
+
 def test_weight_norm() -> None:
     norm = nn.utils.parametrizations.weight_norm
     net = Net(
