@@ -162,6 +162,6 @@ register(
 register(
     Rule(label_locked_map),
     *overloads("softmax", "_softmax", "log_softmax", "_log_softmax", "cumsum", "cumprod"),
-    *overloads("logcumsumexp", "sort", "argsort"),
+    *overloads("logcumsumexp", "sort", "argsort", "topk"),
 )
 register(Rule(label_glu), *overloads("glu"))

@@ -12,6 +12,7 @@ from graphprune.rules import (  # noqa: F401  (imported for the rules they regis
     attention,
     contraction,
     creation,
+    experts,
     indexing,
     movement,
     normalisation,
