@@ -183,7 +183,7 @@ def rewrite_select(rewriter: Rewriter, node: fx.Node) -> None:
 
 
 def rewrite_split(rewriter: Rewriter, node: fx.Node) -> None:
-    """split, chunk and split_with_sizes: chunks as long as what each keeps."""
+    """split, chunk and their kin: chunks as long as what each keeps."""
     source = node.args[0]
     assert isinstance(source, fx.Node)
     dim_argument = node.args[2] if len(node.args) > 2 else node.kwargs.get("dim", 0)
@@ -344,6 +344,7 @@ register(Rule(label_select, moves=True), aten.unbind.int)
 register(
     Rule(label_split, rewrite=rewrite_split, moves=True),
     *(aten.split.Tensor, aten.split.sizes, aten.split_with_sizes.default, aten.chunk.default),
+    *(aten.tensor_split.sections, aten.tensor_split.indices),
 )
 register(
     Rule(label_concatenate),
