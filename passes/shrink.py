@@ -13,7 +13,8 @@ from graphprune.errors import PassError
 from graphprune.groups import Analysis
 from graphprune.passes.base import GraphPass
 from graphprune.plan import Plan
-from graphprune.rewrite import Rewriter, misplaced, retrace_shapes, rewrite_graph
+from graphprune.refresh import refresh_shapes
+from graphprune.rewrite import Rewriter, misplaced, rewrite_graph
 from graphprune.values import get_tensor, is_tensor, set_tensor, shape_of
 
 
@@ -69,7 +70,7 @@ class Shrink(GraphPass):
                 )
         graph_module.recompile()
         if modified:
-            retrace_shapes(graph_module)
+            refresh_shapes(graph_module)
             _check_shapes(graph_module, rewriter)
         return PassResult(graph_module, modified)
 

@@ -29,17 +29,27 @@ class L2:
     def _group(self, analysis: Analysis, group: ChannelGroup) -> torch.Tensor:
         total = torch.zeros(group.size, dtype=torch.float64)
         for values, channels in weights_by_channel(analysis, group):
-            size = values.double().abs().pow(self.power)
-            dims = [d for d, n in enumerate(channels.shape) if n == 1 and size.shape[d] > 1]
-            size = size.sum(dims, keepdim=True) if dims else size
+            size = self._summed(values, [d for d, n in enumerate(channels.shape) if n == 1])
             mean = size.sum() / max(int((channels >= 0).expand(size.shape).sum()), 1)
             size = (size / mean.clamp(min=torch.finfo(torch.float64).tiny)).expand(
                 torch.broadcast_shapes(size.shape, channels.shape)
             )
             flat = channels.expand(size.shape).reshape(-1)
             inside = flat >= 0
-            total.index_add_(0, flat[inside], size.reshape(-1)[inside].cpu())
+            total.index_add_(0, flat[inside], size.reshape(-1)[inside])
         return total.pow(1 / self.power)
+
+    def _summed(self, values: torch.Tensor, dims: list[int]) -> torch.Tensor:
+        """Sum of ``|values| ** power`` along ``dims``, kept as size 1: float64, on the CPU."""
+        dims = [dim for dim in dims if values.shape[dim] > 1]
+        result = self._powers(values.float(), dims)  # several times faster than float64
+        if not bool(torch.isfinite(result).all()):
+            result = self._powers(values.double(), dims)
+        return result.double().cpu()
+
+    def _powers(self, values: torch.Tensor, dims: list[int]) -> torch.Tensor:
+        powers = values.square() if self.power == 2 else values.abs().pow(self.power)
+        return powers.sum(dims, keepdim=True) if dims else powers
 
 
 class L1(L2):
