@@ -18,7 +18,6 @@ _UNTAGGED = (
     "_to_copy",
     "lift_fresh_copy",
     "lift_fresh",
-    "type_as",
     "fill",
     "zero",
     "masked_fill",
@@ -33,6 +32,7 @@ _UNTAGGED = (
     "bernoulli",
     "copy",
     "rrelu",
+    "log_sigmoid",
     # Schema-wise views, but of the same elements, and some change the dtype.
     "to",
     "contiguous",
@@ -61,6 +61,11 @@ def is_pointwise(target: object) -> bool:
     packet = getattr(torch.ops.aten, name.rstrip("_"), None)
     overload = getattr(packet, target._overloadname, None) if packet is not None else None
     return overload is not None and torch.Tag.pointwise in overload.tags
+
+
+def label_like_first(context: Context, node: fx.Node) -> Labels:
+    """type_as and its kind: of the second tensor nothing but the dtype is used."""
+    return context.of(node.args[0])
 
 
 def label_prelu(context: Context, node: fx.Node) -> Labels:
@@ -94,4 +99,5 @@ def label_weight_norm(context: Context, node: fx.Node) -> NodeLabels:
 
 register(Rule(label_weight_norm), *overloads(*_ROW_BY_ROW))
 register(POINTWISE, *overloads(*_UNTAGGED, *(f"{name}_" for name in _UNTAGGED)))
+register(Rule(label_like_first), *overloads("type_as"))
 register(Rule(label_prelu), *overloads("prelu"))

@@ -59,6 +59,8 @@ def _lines(
     lines: dict[Place, list[Slot]] = {place: [] for place in free}
     for number, argument in enumerate(arguments):
         for slot in context.of(argument):
+            if not varying(slot):
+                continue  # all of the value is one channel: the last one of something, which stays
             dims = [dim for dim in varying(slot) if (number, dim) in free]
             if not dims:
                 bound = [(number, dim) for dim in varying(slot)]
