@@ -11,11 +11,12 @@ export GRAPHPRUNE_DATA
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format clean
+.PHONY: help setup demo test fuzz lint format clean
 
 help:
 	@echo "make demo    compress a trained model on real data and print dense / pruned / ONNX"
 	@echo "make test    lint, type-check and run the tests"
+	@echo "make fuzz    shrink 5,000 random networks and compare each (40 minutes at most)"
 	@echo "make lint    lint and type-check only"
 	@echo "make format  put the code in the project's format"
 	@echo "make setup   only set up .venv"
@@ -53,6 +54,10 @@ format: $(READY)
 # One thread per worker: two workers on two cores would otherwise fight over them.
 test: lint
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2
+
+# FUZZ holds further options, such as --minutes 5 --seed 1.
+fuzz: $(READY)
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(PY) -m benchmarks.fuzz $(FUZZ)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
