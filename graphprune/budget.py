@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -38,8 +40,7 @@ class Choice:
     note: str
 
 
-@dataclass(frozen=True)
-class _Step:
+class _Step(NamedTuple):
     """One removal with its place in the order."""
 
     rank: float
@@ -135,9 +136,13 @@ def _clusters(
         for one, other in itertools.pairwise(number for number in touched if number >= 0):
             links.merge(one, other)
     found = []
+    rows: dict[int, list[tuple[int, ...]]] = defaultdict(list)
+    for row in analysis.settled.row_units:
+        if of[row[0]] >= 0:
+            rows[links[int(of[row[0]])]].append(row)
     for numbers in sorted(sorted(subset) for subset in links.subsets()):
-        rows = [row for row in analysis.settled.row_units if of[row[0]] in numbers]
-        found.append(([analysis.groups[number] for number in numbers], rows))
+        groups = [analysis.groups[number] for number in numbers]
+        found.append((groups, rows[links[numbers[0]]]))
     return found
 
 
@@ -188,17 +193,22 @@ class _Guard:
 def _thin_each_group(
     analysis: Analysis, steps: list[_Step], fraction: float, guard: _Guard
 ) -> np.ndarray:
-    classes = np.ones(analysis.classes, dtype=bool)
+    stays = [True] * analysis.classes
     left = guard.start()
-    budget = np.array([g.size - _kept(g, fraction) for g in analysis.groups])
-    of = _group_of(analysis)
-    for step in steps:
-        there = [one for one in step.classes if classes[one]]
-        takes = np.bincount(of[there][of[there] >= 0], minlength=budget.size)
-        if (takes <= budget).all() and guard.remove(left, there):
-            classes[there] = False
-            budget -= takes
-    return classes
+    budget = [g.size - _kept(g, fraction) for g in analysis.groups]
+    of = _group_of(analysis).tolist()
+    for step in steps:  # plain Python: most steps take one channel
+        there = [one for one in step.classes if stays[one]]
+        takes: dict[int, int] = {}
+        for one in there:
+            takes[of[one]] = takes.get(of[one], 0) + 1
+        takes.pop(-1, None)
+        if all(n <= budget[group] for group, n in takes.items()) and guard.remove(left, there):
+            for one in there:
+                stays[one] = False
+            for group, n in takes.items():
+                budget[group] -= n
+    return np.array(stays)
 
 
 def _kept(group: ChannelGroup, fraction: float) -> int:

@@ -31,13 +31,15 @@ def with_batch(captured: Captured, size: int) -> Inputs:
     return args, kwargs
 
 
-def fresh_inputs(captured: Captured, seed: int, size: int | None = None) -> Inputs:
+def fresh_inputs(
+    captured: Captured, seed: int, size: int | None = None, *, integers: str = "drawn"
+) -> Inputs:
     """Random inputs like the examples, of batch ``size`` (None: that of the examples).
 
     Floats are normal with the mean and standard deviation of the example and stay within its
     range (to a constant example a standard normal is added); integers are uniform over the
     example's range; masks (bools, integers all 0 or 1) only change places along the batch, so
-    that no mask arises that hides everything.
+    that no mask arises that hides everything. With ``integers="permuted"`` so do all integers.
 
     Returns:
         ``(args, kwargs)`` with the examples' dtypes and devices; the same for the same seed.
@@ -48,20 +50,22 @@ def fresh_inputs(captured: Captured, seed: int, size: int | None = None) -> Inpu
     )
     leaves = tensor_leaves((args, kwargs))
     drawn = [
-        _draw(leaf, dim, generator).to(leaf.device)
+        _draw(leaf, dim, generator, integers == "permuted").to(leaf.device)
         for leaf, dim in zip(leaves, captured.batch_dims, strict=True)
     ]
     args, kwargs = replace_tensors((args, kwargs), drawn)
     return args, kwargs
 
 
-def _draw(example: torch.Tensor, dim: int | None, generator: torch.Generator) -> torch.Tensor:
+def _draw(
+    example: torch.Tensor, dim: int | None, generator: torch.Generator, permuted: bool
+) -> torch.Tensor:
     value = example.detach().cpu()
     if value.numel() == 0:
         return value.clone()
     if value.is_complex():
         parts = torch.view_as_real(value.resolve_conj())
-        return torch.view_as_complex(_draw(parts, dim, generator).contiguous())
+        return torch.view_as_complex(_draw(parts, dim, generator, permuted).contiguous())
     if value.is_floating_point():
         wide = value.to(torch.float64)
         noise = torch.randn(wide.shape, generator=generator, dtype=torch.float64)
@@ -70,7 +74,7 @@ def _draw(example: torch.Tensor, dim: int | None, generator: torch.Generator) ->
             return (wide + noise).to(value.dtype)
         return (wide.mean() + wide.std() * noise).clamp(low, high).to(value.dtype)
     low_int, high_int = int(value.min()), int(value.max())
-    if low_int >= 0 and high_int <= 1:
+    if permuted or (low_int >= 0 and high_int <= 1):
         if dim is None:
             return value.clone()
         return value.index_select(dim, torch.randperm(value.shape[dim], generator=generator))

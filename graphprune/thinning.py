@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,8 +32,7 @@ def check_heads(heads: str) -> str:
     return heads
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One removal.
 
     Attributes:
@@ -62,13 +61,12 @@ def removal_order(
         heads: see :data:`HEADS`.
     """
     blocks = [block for group in groups for block in group.blocks]
+    alone = np.array([one for b in blocks if len(b.cells) == 1 for one in b.cells[0]], dtype=int)
+    alone = alone[np.lexsort((alone, score[alone]))]
     free = [
-        Step(float(score[list(unit)].mean()), unit, len(unit))
-        for block in blocks
-        if len(block.cells) == 1
-        for unit in block.ordered(score)
+        Step(value, (one,), 1)
+        for value, one in zip(score[alone].tolist(), alone.tolist(), strict=True)
     ]
-    free.sort(key=lambda step: (step.value, step.classes))
     rowed = list(dict.fromkeys(block for block in blocks if len(block.cells) > 1))
     orders: list[Sequence[Step]] = [free]
     if rowed and heads != "keep":

@@ -30,7 +30,9 @@ class Normalise(GraphPass):
     1. guard calls and assertions, which repeat what capture has checked, are dropped;
     2. the bodies of no_grad and autocast regions are inlined;
     3. the default scale of scaled_dot_product_attention, which depends on the head size, is
-       written out, so that shortening the heads later does not change it.
+       written out, so that shortening the heads later does not change it;
+    4. empty parts of concatenations are dropped: they have no element that could say which
+       channels they hold.
 
     Left alone: everything else. Unused parameters stay, so that the state dict keeps their names.
     """
@@ -44,6 +46,7 @@ class Normalise(GraphPass):
             modified = True
         modified |= _drop_assertions(graph_module)
         modified |= _write_out_attention_scale(graph_module)
+        modified |= _drop_empty_parts(graph_module.graph)
         if modified:
             graph_module.graph.lint()
             graph_module.recompile()
@@ -143,3 +146,28 @@ def _write_out_attention_scale(graph_module: fx.GraphModule) -> bool:
             node.kwargs = {**node.kwargs, "scale": head_size**-0.5}
             changed = True
     return changed
+
+
+def _drop_empty_parts(graph: fx.Graph) -> bool:
+    changed = False
+    for node in list(graph.nodes):
+        if node.target is not aten.cat.default:
+            continue
+        full = [part for part in node.args[0] if 0 not in part.meta["val"].shape]
+        if not full or len(full) == len(node.args[0]):
+            continue
+        empty = [part for part in node.args[0] if part not in full]
+        node.args = (full, *node.args[1:])
+        for part in dict.fromkeys(empty):
+            _erase_unused(graph, part)
+        changed = True
+    return changed
+
+
+def _erase_unused(graph: fx.Graph, node: fx.Node) -> None:
+    """Erase calls that nothing reads any more, backwards from ``node``."""
+    if node.op == "call_function" and not node.users and not node.is_impure():
+        sources = node.all_input_nodes
+        graph.erase_node(node)
+        for source in sources:
+            _erase_unused(graph, source)

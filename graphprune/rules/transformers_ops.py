@@ -1,4 +1,4 @@
-"""Operators that the transformers library defines; imported when a graph first holds one of them."""
+"""Operators of the transformers library; imported when a graph first holds one of them."""
 
 from __future__ import annotations
 
