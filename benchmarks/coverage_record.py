@@ -20,7 +20,8 @@ def judge(record: Record) -> str:
     """Status of a record.
 
     - ``wrong``: a model came out that is not what it should be, and no error said so;
-    - ``pruned``: proved, output shapes unchanged, at least 40 % of the parameters removed;
+    - ``pruned``: proved, output shapes unchanged, at least 40 % of the parameters removed that
+      the model's outputs and vocabulary leave to remove;
     - ``left``: proved and shapes unchanged, but less was removed; or nothing may be removed;
     - ``refused``: ended in one of the program's own one-line errors;
     - ``crashed``: ended in any other exception, or without a word;
@@ -29,13 +30,23 @@ def judge(record: Record) -> str:
     if record.get("wrong"):
         return "wrong"
     if record.get("removed") is not None and record.get("checked"):
-        return "pruned" if record["removed"] >= ENOUGH else "left"
+        return "pruned" if record["removed"] >= ENOUGH * (1 - interface(record)) else "left"
     kind = str(record.get("error_kind", ""))
     if kind == "timeout":
         return "timeout"
     if kind == "TargetError":  # there was nothing to remove, and the program said so
         return "left"
     return "refused" if kind.endswith("Error") and record.get("expected") else "crashed"
+
+
+def interface(record: Record) -> float:
+    """Share of the parameters that would have gone if the model's interface were not as it is.
+
+    Hidden states that are outputs keep their width, and tables of tokens and positions their rows.
+    """
+    held = ("output of the model", "vocabulary of")
+    gaps = record.get("gaps") or []
+    return float(sum(gap["share"] for gap in gaps if str(gap["reason"]).startswith(held)))
 
 
 def latest(path: Path) -> dict[tuple[str, str], Record]:
