@@ -609,6 +609,35 @@ def test_cosine_attention_is_shortened_inside_its_heads() -> None:
     assert half(Cosine(True), 2, 7, 6, heads="whole").plan.widths["q.weight"] == (12, 8)
 
 
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("both", [False, True], ids=["one way", "both ways"])
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_recurrent_nets_lose_inputs_and_hidden_units(
+    kind: type[nn.RNNBase], both: bool, layers: int
+) -> None:
+    net = Net(
+        lambda m, x: m.out(m.rnn(m.a(x).relu())[0]),
+        a=nn.Linear(3, 8),
+        rnn=kind(8, 6, layers, batch_first=True, bidirectional=both),
+        out=nn.Linear(12 if both else 6, 2),
+    )
+    result = half(net, 2, 5, 3)
+    assert result.plan.widths == {"a.weight": (8, 4), "rnn.weight_ih_l0": (6, 3)}
+    assert len(result.plan.kept["out.weight"][1]) == (6 if both else 3)
+
+
+def test_last_states_of_a_recurrent_net() -> None:
+    net = Net(
+        lambda m, x: m.out(torch.cat(m.rnn(m.a(x))[1], 2).flatten(1)),
+        a=nn.Linear(3, 8),
+        rnn=nn.LSTM(8, 6, 2, batch_first=True),
+        out=nn.Linear(24, 2),
+    )
+    captured = capture(net.eval(), torch.randn(2, 5, 3), dynamic=False)
+    result = prune(captured, analyse(captured.module), "channels=0.5")
+    assert result.error <= LIMIT
+
+
 def test_weight_norm() -> None:
     norm = nn.utils.parametrizations.weight_norm
     net = Net(
