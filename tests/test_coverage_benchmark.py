@@ -20,6 +20,7 @@ from benchmarks.models.randomise import randomise
 from graphprune import compress
 from graphprune.errors import CertificateError
 
+HELD = {"share": 0.2, "reason": "output of the model"}
 DONE = {"removed": 0.7, "checked": True, "wrong": []}
 
 
@@ -29,6 +30,10 @@ DONE = {"removed": 0.7, "checked": True, "wrong": []}
         (DONE, "pruned"),
         (DONE | {"removed": 0.39}, "left"),
         (DONE | {"removed": 0.4}, "pruned"),
+        # An output that holds 20 % leaves 80 %, of which 40 % are 32 %.
+        (DONE | {"removed": 0.33, "gaps": [HELD]}, "pruned"),
+        (DONE | {"removed": 0.31, "gaps": [HELD]}, "left"),
+        (DONE | {"removed": 0.33, "gaps": [HELD | {"reason": "two grids cross"}]}, "left"),
         (DONE | {"checked": False, "wrong": ["shapes"]}, "wrong"),
         # What is wrong stays wrong, whatever came after.
         (DONE | {"wrong": ["shapes"], "error_kind": "timeout"}, "wrong"),
@@ -183,13 +188,19 @@ def test_page_counts_explains_and_lists() -> None:
          "onnx_error": 2e-7, "params_before": 2_000_000, "shrink_error": 1e-6,
          "seconds": {"capture": 1.0, "export": 9.0}},
         {"zoo": "timm", "name": "little", "status": "left", "removed": 0.2, "gaps": [gap],
-         "onnx": "ModelError", "onnx_error_line": "no translation", "onnx_stage": "export"},
+         "checked": True, "onnx": "ModelError", "onnx_error_line": "no translation",
+         "onnx_stage": "export"},
         {"zoo": "torchvision", "name": "none", "status": "refused", "stage": "capture",
-         "error": "cannot be captured"},
+         "error": "cannot be captured", "error_kind": "ModelError", "expected": True},
+        {"zoo": "torchvision", "name": "wide", "status": "left", "removed": 0.35, "checked": True,
+         "gaps": [gap | {"reason": "output of the model", "share": 0.2}]},
     ]  # fmt: skip
     page = coverage_table.page(records)
-    assert "| timm | 2 | 1 | 1 | 0 | 0 | 0 | 0 | 1 |" in page
-    assert "| all | 3 | 1 | 1 | 1 | 0 | 0 | 0 | 1 |" in page
+    assert "| timm | 2 | 1 | 1 | 0 | 0 | 0 | 0 | 1 | 1 |" in page
+    assert "| torchvision | 2 | 1 | 0 | 1 | 0 | 0 | 0 | 0 | 0 |" in page
+    assert "| all | 4 | 2 | 1 | 1 | 0 | 0 | 0 | 1 | 1 |" in page
+    # What the interface holds is taken off first; the table says that less than 40 % went.
+    assert "| wide | pruned, below it |" in page
     assert "| good | pruned |  | 2.00 M | 70.0% | 1e-06 | 2e-07 | 1.0 s |  |" in page
     assert "**timm little**, 20.0% removed" in page
     assert "- 30.0%: fixed (`aten.add` at `m.py:1`), for example `w[0]`" in page
