@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import fx
 
+from graphprune.cut import find_cut
 from graphprune.errors import PassError
 from graphprune.keep import Keep
 from graphprune.labels.slots import Labels, Shape, varying
@@ -114,14 +115,21 @@ def all_labels(context: Context, node: fx.Node) -> Labels:
 def _agrees(
     rewriter: Rewriter, node: fx.Node, original: fx.Node, source: fx.Node, given: fx.Node
 ) -> bool:
-    shape = shape_of(given)
-    # Positions tell every element from every other, which labels do not.
-    marks = torch.arange(torch.Size(shape).numel()).reshape(shape)
-    expected = replay_movement(original, given, marks)
-    kept = rewriter.keep.take(marks, rewriter.context.of(given))
-    actual = replay_movement(node, source, kept, lambda other: rewriter.shapes(other)[1])
     found = rewriter.context.labels.get(original, ())
     labels = found if isinstance(found, list) else [found]
+    moved = rewriter.context.of(given)
+    cut = find_cut(original, moved)
+    shape = shape_of(given) if cut is None else cut.shape(shape_of(given))
+    # Positions tell every element from every other, which labels do not.
+    count = torch.Size(shape).numel()
+    kind = torch.int32 if count <= torch.iinfo(torch.int32).max else torch.int64
+    marks = torch.arange(count, dtype=kind).reshape(shape)
+    kept = rewriter.keep.take(marks, moved)
+    if cut is None:
+        expected = replay_movement(original, given, marks)
+        actual = replay_movement(node, source, kept, lambda other: rewriter.shapes(other)[1])
+    else:
+        expected, actual = cut.call(original, marks), cut.call(node, kept)
     return all(
         torch.equal(rewriter.keep.take(whole, one), part)
         for whole, part, one in zip(expected, actual, labels, strict=True)

@@ -90,15 +90,7 @@ def solve_blocks(grids: Sequence[Grid], pinned: np.ndarray) -> tuple[list[Block]
         grids: from :func:`true_grids`.
         pinned: bool by class.
     """
-    where: dict[int, Counter[tuple[int, int]]] = defaultdict(Counter)
-    for number, grid in enumerate(grids):
-        for row, classes in enumerate(grid.matrix):
-            for one in classes:
-                where[int(one)][(number, row)] += 1
-    where.pop(-1, None)
-    cells: dict[frozenset[tuple[tuple[int, int], int]], list[int]] = defaultdict(list)
-    for one, rows in where.items():
-        cells[frozenset(rows.items())].append(one)
+    cells = _cells(grids)
     blocks: list[Block] = []
     stuck: list[Stuck] = []
     for component in _components(list(cells)):
@@ -112,9 +104,38 @@ def solve_blocks(grids: Sequence[Grid], pinned: np.ndarray) -> tuple[list[Block]
     return blocks, stuck
 
 
+Signature = frozenset[tuple[tuple[int, int], int]]
+"""In which rows ``(grid, row)`` of grids a class lies, and how many times in each."""
+
+
+def _cells(grids: Sequence[Grid]) -> dict[Signature, list[int]]:
+    """Classes that lie in the same rows, in the order of their first appearance."""
+    cells: dict[Signature, list[int]] = defaultdict(list)
+    if not grids:
+        return cells
+    rows = [(n, row) for n, grid in enumerate(grids) for row in range(grid.matrix.shape[0])]
+    classes = np.concatenate([grid.matrix.reshape(-1) for grid in grids])
+    widths = [grid.matrix.shape[1] for grid in grids for _ in range(grid.matrix.shape[0])]
+    places = np.repeat(np.arange(len(rows)), widths)
+    classes, places = classes[classes >= 0], places[classes >= 0]
+    found, first = np.unique(classes, return_index=True)
+    met, times = np.unique(classes * len(rows) + places, return_counts=True)
+    bounds = np.searchsorted(met, np.append(found, found[-1:] + 1) * len(rows))
+    met %= len(rows)
+    known: dict[bytes, Signature] = {}
+    for number in np.argsort(first).tolist():
+        part = slice(bounds[number], bounds[number + 1])
+        key = met[part].tobytes() + times[part].tobytes()
+        if key not in known:
+            pairs = zip(met[part].tolist(), times[part].tolist(), strict=True)
+            known[key] = frozenset((rows[place], n) for place, n in pairs)
+        cells[known[key]].append(int(found[number]))
+    return cells
+
+
 def _components(
-    signatures: list[frozenset[tuple[tuple[int, int], int]]],
-) -> list[list[frozenset[tuple[tuple[int, int], int]]]]:
+    signatures: list[Signature],
+) -> list[list[Signature]]:
     """Signatures linked through grids they share."""
     parent: dict[int, int] = {}
 
@@ -128,14 +149,14 @@ def _components(
         numbers = [grid for (grid, _), _ in signature]
         for number in numbers[1:]:
             parent[find(number)] = find(numbers[0])
-    found: dict[int, list[frozenset[tuple[tuple[int, int], int]]]] = defaultdict(list)
+    found: dict[int, list[Signature]] = defaultdict(list)
     for signature in signatures:
         (grid, _), _ = next(iter(signature))
         found[find(grid)].append(signature)
     return list(found.values())
 
 
-def _even(component: list[frozenset[tuple[tuple[int, int], int]]], grids: Sequence[Grid]) -> bool:
+def _even(component: list[Signature], grids: Sequence[Grid]) -> bool:
     """Whether taking one class of every cell costs every row of each grid equally much.
 
     It must leave something as well: where a grid meets its own transpose, one class of every cell

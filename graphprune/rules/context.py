@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from graphprune.cut import find_cut
 from graphprune.labels.atoms import AtomStore, PinRecord
 from graphprune.labels.slots import Labels, Shape, Slot, along, clean, compact, first_along, varying
 from graphprune.replay import replay_movement
@@ -197,7 +198,11 @@ class Context:
         """Run the node's own operation on the labels of ``source`` (its other inputs concrete)."""
         results: list[list[Slot]] | None = None
         for slot in self.of(source):
-            outputs = replay_movement(node, source, slot.expand(shape_of(source)))
+            cut = find_cut(node, (slot,)) if node.args[0] is source else None
+            if cut is None:
+                outputs = replay_movement(node, source, slot.expand(shape_of(source)))
+            else:
+                outputs = cut.call(node, slot.expand(cut.shape(shape_of(source))))
             if results is None:
                 results = [[] for _ in outputs]
             for collected, output in zip(results, outputs, strict=True):
