@@ -26,8 +26,11 @@ from graphprune.values import get_tensor
 LIMIT = 1e-7
 """Largest relative error in double precision; right cuts stay far below, wrong ones above."""
 
-NOTHING = ("all are pinned", "cannot be reached")
+NOTHING = "all are pinned"
 """What a refusal says where there is nothing to remove."""
+
+OUT_OF_REACH = "cannot be reached"
+"""What a refusal says of too low a target; half of the channels are removed instead."""
 
 CONSTANT = "does not vary with the input"
 """What is said of outputs that are the same for all inputs, so that comparing them is no proof."""
@@ -105,7 +108,7 @@ def check(recipe: Recipe, wish: Wish) -> Outcome:
     try:
         plan = _choose(analysis, wish)
     except TargetError as refusal:
-        if not any(words in str(refusal) for words in NOTHING):
+        if NOTHING not in str(refusal):
             raise
         return Outcome(refused=str(refusal))
     again = Plan.from_json(json.loads(json.dumps(plan.to_json())))
@@ -138,7 +141,12 @@ def _choose(analysis: Analysis, wish: Wish) -> Plan:
         scale = 0.3 + torch.rand(1, generator=generator)
         scores[group.name] = scale * torch.rand(group.size, generator=generator)
     options = {"ranking": wish.ranking, "heads": wish.heads}
-    plan = choose(analysis, scores, wish.target, **options).plan  # type: ignore[arg-type]
+    try:
+        plan = choose(analysis, scores, wish.target, **options).plan  # type: ignore[arg-type]
+    except TargetError as refusal:
+        if OUT_OF_REACH not in str(refusal):
+            raise
+        plan = choose(analysis, scores, "channels=0.5", **options).plan  # type: ignore[arg-type]
     for name, (before, after) in plan.widths.items():
         assert 1 <= after <= before, f"{name} keeps {after} of {before} channels"
     return plan

@@ -30,7 +30,7 @@ def test_any_network_shrinks_to_its_masked_reference(share: int) -> None:
     # A comparison that does not notice wrong cuts proves nothing either. What may pass: dead units
     # behind a relu, a key's bias, a bias before a norm that subtracts the mean.
     assert tally.mutants >= 0.75 * tally.ran
-    assert len(tally.missed) <= 0.1 * tally.mutants, tally.missed
+    assert len(tally.missed) <= 0.15 * tally.mutants, tally.missed
 
 
 @pytest.mark.parametrize("name", sorted(BLOCKS))
