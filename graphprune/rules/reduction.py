@@ -148,11 +148,11 @@ def label_norm(context: Context, node: fx.Node) -> NodeLabels:
 register(Rule(label_sum), *overloads("sum"))
 register(Rule(label_norm), *overloads("norm", "linalg_vector_norm"))
 register(Rule(label_sum, masked=masked_mean), *overloads("mean"))
+_WHOLE = ("max", "min", "argmax", "argmin", "prod", "all", "any", "median", "aminmax")
 register(
     Rule(label_locked_reduction),
-    *overloads(
-        *("max", "min", "argmax", "argmin", "prod", "all", "any", "median", "aminmax"),
-    ),
+    # max(x, y) is element-wise, unlike all else of that name.
+    *(target for target in overloads(*_WHOLE) if torch.Tag.pointwise not in target.tags),
 )
 register(Rule(label_statistic, masked=masked_extreme), *overloads("amax", "amin", "logsumexp"))
 register(
