@@ -35,6 +35,7 @@ def overview(captured: Captured, analysis: Analysis) -> dict[str, Any]:
                 "name": group.name,
                 "channels": group.size,
                 "units": sum(block.units for block in group.blocks),
+                "rows": len(group.rows),
                 "params_share": 1 - costs.params(without) / params if params else 0.0,
                 "macs_share": 1 - costs.macs(without) / macs if macs else 0.0,
                 "members": [dataclasses.asdict(member) for member in group.members],

@@ -62,7 +62,7 @@ def _groups(data: dict[str, Any], members: bool) -> Table:
         table.add_row(
             group["name"],
             str(group["channels"]),
-            str(group["units"]),
+            f"{group['units']} + {group['rows']} whole" if group["rows"] else str(group["units"]),
             f"{group['params_share']:.1%}",
             f"{group['macs_share']:.1%}",
             str(len(group["members"])),

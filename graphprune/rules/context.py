@@ -62,6 +62,13 @@ class Context:
         found = self.labels.get(argument, ())
         return found if isinstance(found, tuple) else ()
 
+    def what_is_fixed(self) -> str:
+        """For people: what a channel has met that keeps its size at the current node."""
+        inputs = self.node.all_input_nodes if self.node is not None else []
+        if any(node.op == "placeholder" for node in inputs):
+            return "an input of the model"
+        return "a tensor of fixed size"
+
     # -- pin and lock --------------------------------------------------------------------------
 
     def pin(self, labels: Iterable[Slot], reason: str) -> None:

@@ -85,7 +85,7 @@ class Join:
     def _meet_unlabelled(self, entry: _Joined, labels: Labels, index: int) -> Labels:
         """A labelled dimension meets a full-size one without that label: it cannot shrink."""
         given, shape = self._operands[index]
-        reason = f"{self._reason}: meets a tensor of fixed size"
+        reason = f"{self._reason}: meets {self._context.what_is_fixed()}"
         for slot in labels:
             dims = varying(slot)
             bare = {dim for dim in dims if shape[dim] > 1} - entry.carriers.get(index, set())

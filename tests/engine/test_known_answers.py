@@ -90,7 +90,7 @@ def test_inputs_and_outputs_are_protected_without_being_told() -> None:
     assert reason == "output of the model"
     assert pins(analysis, "b.bias", 0) == ["output of the model"]
     (pin,) = [p for p in analysis.pinned if (p.parameter, p.dim) == ("a.weight", 1)]
-    assert pin.reason == "contraction conv2d: meets a tensor of fixed size"
+    assert pin.reason == "contraction conv2d: meets an input of the model"
     assert pin.channels == 3
     assert pin.node == "conv2d"
     assert "test_known_answers.py" in pin.source
