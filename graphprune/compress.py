@@ -300,7 +300,13 @@ def _capture(model: Any, example_inputs: Any, config: CompressConfig) -> Capture
 
 
 def _check_finite(module: nn.Module) -> None:
-    """Refuse NaN anywhere, and infinite parameters; a buffer may mask with infinity."""
+    """Refuse tensors without data, NaN anywhere, and infinite parameters; masks may be infinite."""
+    empty = [name for name, t in (*module.named_parameters(), *module.named_buffers()) if t.is_meta]
+    if empty:
+        raise ModelError(
+            f"{empty[0]} is on the meta device and has no values, so nothing can be cut or proved; "
+            "load the weights first, or stop at the plan: capture, analyse, choose"
+        )
     unfit = [name for name, t in module.named_parameters() if not bool(torch.isfinite(t).all())]
     unfit += [name for name, t in module.named_buffers() if bool(torch.isnan(t).any())]
     if unfit:

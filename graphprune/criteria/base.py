@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 
 from graphprune.channels import ChannelGroup
+from graphprune.errors import ModelError
 from graphprune.groups import Analysis
 from graphprune.labels.slots import Slot
 from graphprune.values import get_tensor
@@ -37,6 +38,9 @@ def weights_by_channel(
     Yields:
         (values, channels): the detached parameter, and int64 channel numbers that broadcast
         against it, -1 where an element belongs to no channel of the group.
+
+    Raises:
+        ModelError: a parameter is on the meta device and has no values.
     """
     names = dict.fromkeys(member.parameter for member in group.members)
     seen: set[int] = set()
@@ -45,6 +49,11 @@ def weights_by_channel(
         if id(tensor) in seen or not isinstance(tensor, torch.nn.Parameter):
             continue
         seen.add(id(tensor))
+        if tensor.is_meta:
+            raise ModelError(
+                f"{name} has no values to weigh (it is on the meta device); "
+                "load the weights first, or use --method random"
+            )
         for slot in analysis.leaves[name][0]:
             channels = positions(analysis, group, slot)
             if bool((channels >= 0).any()):
