@@ -109,10 +109,11 @@ class _Settling:
         pairs = []
         for found in every_row:
             members = np.sort(class_of[found.members.numpy()], axis=1)
-            for atom, row in zip(found.atoms.tolist(), members, strict=True):
+            lone = (members[:, 0] >= 0) & (members == members[:, :1]).all(axis=1)
+            for atom, row, alone in zip(found.atoms.tolist(), members, lone.tolist(), strict=True):
                 if atom < 0:
                     continue
-                one, alone = int(class_of[atom]), row[0] >= 0 and bool((row == row[0]).all())
+                one = int(class_of[atom])
                 twin, other = known.setdefault(row.tobytes(), (atom, one))
                 if other != one:
                     pairs.append((atom, twin))
