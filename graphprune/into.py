@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.utils import _pytree as pytree
 
 from graphprune.capture import Captured
 from graphprune.certify import BATCHES, check_inputs, independent_outputs, model_limit
@@ -18,8 +17,9 @@ from graphprune.into_constructor import own_shapes
 from graphprune.into_repair import Repair, all_size_attributes
 from graphprune.into_scale import proposed_scalings
 from graphprune.into_sizes import sizes_by_module
-from graphprune.into_state import SavedState, fill, named_tensors
+from graphprune.into_state import SavedState, fill, named_tensors, unique_tensors
 from graphprune.into_trace import Call, GraphValues, Progress, follow, unknown_calls
+from graphprune.io.text import reason
 from graphprune.quiet import quiet
 from graphprune.trees import Inputs
 
@@ -34,7 +34,8 @@ def apply(model: nn.Module, small: Captured, analysis: Analysis, *, seed: int = 
     searched for until the model's own forward agrees with the graph. Gradients are dropped.
 
     Args:
-        model: an instance of the class that was captured (any weights, any device).
+        model: an instance of the class that was captured (any weights, any device; the proof runs
+            on that of ``small``).
         small: the small graph, with example inputs for it.
         analysis: of the graph before, whose nodes and parameters have the same names.
         seed: of the inputs of the proof.
@@ -57,6 +58,7 @@ def _apply(
     model: nn.Module, small: Captured, analysis: Analysis, saved: SavedState, seed: int
 ) -> None:
     modes = [(module, module.training) for module in model.modules()]
+    devices = [(tensor, tensor.device) for _, tensor in unique_tensors(model)]
     before = {path: own_shapes(module) for path, module in model.named_modules()}
     originals = all_size_attributes(model)
     sizes = sizes_by_module(analysis.module, small.module)
@@ -66,9 +68,9 @@ def _apply(
     # The same operations on the same tensors: more than rounding shows that something is amiss.
     failed = _disagreement(model, small, seed, model_limit(small) * _SUSPICIOUS)
     if failed is not None:
-        inputs = _on_device(model, (small.args, small.kwargs))
+        inputs = (small.args, small.kwargs)
         ignore = _never_shown(model, analysis, saved, inputs)
-        values = GraphValues(small.module, (small.args, small.kwargs))
+        values = GraphValues(small.module, inputs)
         scalings = proposed_scalings(analysis.module, small.module)
         paths = [path for path, _ in model.named_modules()]
 
@@ -80,8 +82,11 @@ def _apply(
         failed = _disagreement(model, small, seed)
         if failed is not None:
             if not progress.running:
-                progress = Progress(progress.steps, ("",), failed)
+                raised = None if isinstance(failed, CertificateError) else failed
+                progress = Progress(progress.steps, ("",), raised)
             raise UsageError(explain(model, sizes, progress, failed)) from failed
+    for tensor, device in devices:
+        tensor.data = tensor.data.to(device)
     for module, training in modes:
         module.training = training
 
@@ -122,12 +127,11 @@ def _disagreement(
             expected, actual = [], []
             for number, inputs in enumerate(check_inputs(small, seed, size)):
                 args, kwargs = inputs
-                own_args, own_kwargs = _on_device(model, inputs)
                 with torch.no_grad():
                     expected.append(small.module(*args, **kwargs))
                 # Some layers take another road when no gradient is wanted; both must be right.
                 with quiet(), torch.set_grad_enabled(number == 0):
-                    actual.append(model(*own_args, **own_kwargs))
+                    actual.append(model(*args, **kwargs))
             require_informative(expected, limit, independent=free)
             error = max(max_relative_error(a, b) for a, b in zip(actual, expected, strict=True))
         except Exception as failed:  # noqa: BLE001 - the user's forward may raise anything
@@ -147,6 +151,11 @@ def _never_shown(
         model.eval()
         fill(model, analysis.module)
         return unknown_calls(model, inputs, GraphValues(analysis.module, inputs))
+    except Exception as error:
+        raise UsageError(
+            f"{type(model).__name__} does not run on the inputs that it was compressed with "
+            f"({reason(error)}); give an instance of the class that was compressed"
+        ) from error
     finally:
         saved.restore()
         shrunk.restore()
@@ -154,11 +163,3 @@ def _never_shown(
 
 def _below(name: str, path: str) -> bool:
     return name != path and name.startswith(f"{path}." if path else "")
-
-
-def _on_device(model: nn.Module, inputs: Inputs) -> Inputs:
-    tensor = next(iter(named_tensors(model).values()), None)
-    if tensor is None:
-        return inputs
-    moved: Inputs = pytree.tree_map_only(torch.Tensor, lambda t: t.to(tensor.device), inputs)
-    return moved

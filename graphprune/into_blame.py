@@ -6,7 +6,7 @@ import traceback
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import fx, nn
 
 from graphprune.into_sizes import Sizes
 from graphprune.into_trace import Progress
@@ -21,14 +21,7 @@ def explain(
 ) -> str:
     """One line: which module's forward does not fit the small tensors, where, and what to do."""
     modules = dict(model.named_modules())
-    path = progress.running[-1]
-    line = _own_line(progress.error)
-    for place in reversed(progress.running):
-        rewritten = sizes[place].rewritten if place in sizes else []
-        if rewritten:
-            path = place
-            line = line or source_line(rewritten[-1])
-            break
+    path, line = _place(sizes, progress)
     name = f"{path} ({type(modules[path]).__name__})" if path else type(model).__name__
     at = f" at {line}" if line else ""
     if progress.error is not None:
@@ -39,6 +32,27 @@ def explain(
         f"the compression does not fit {name}: {what}; "
         "take sizes from the tensors or from attributes there, or use result.model as it is"
     )
+
+
+def _place(sizes: dict[str, Sizes], progress: Progress) -> tuple[str, str]:
+    """The module to name and its line: where it raised, or passed a size on to what did."""
+    innermost = progress.running[-1]
+    raised = _own_line(progress.error)
+    for path in reversed(progress.running):
+        rewritten = sizes[path].rewritten if path in sizes else []
+        if path == innermost and raised and rewritten:
+            return path, raised
+        if rewritten:
+            below = progress.running[progress.running.index(path) + 1 :]
+            earlier = [n for n in rewritten if not below or _precedes(n, sizes, below[0])]
+            return path, source_line((earlier or rewritten)[-1])
+    return innermost, raised
+
+
+def _precedes(node: fx.Node, sizes: dict[str, Sizes], path: str) -> bool:
+    """Whether a node comes before all that the module of this name, or one below it, runs."""
+    inside = [s.first for name, s in sizes.items() if name == path or name.startswith(f"{path}.")]
+    return all(node < first for first in inside if first is not None)
 
 
 def _own_line(error: Exception | None) -> str:

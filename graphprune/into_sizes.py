@@ -25,11 +25,13 @@ class Sizes:
         given: dimensions of the module's own tensors, and numbers passed to its own operations.
         seen: dimensions of the values that its own operations take and return.
         rewritten: its own operations of which a number changed, in graph order.
+        first: its first operation in the graph before; None if there is none.
     """
 
     given: Changes = field(default_factory=lambda: defaultdict(set))
     seen: Changes = field(default_factory=lambda: defaultdict(set))
     rewritten: list[fx.Node] = field(default_factory=list)
+    first: fx.Node | None = None
 
     def became(self, size: int) -> set[int]:
         """What ``size`` became; of what was passed on purpose if possible, else of any value."""
@@ -58,9 +60,11 @@ def sizes_by_module(dense: fx.GraphModule, small: fx.GraphModule) -> dict[str, S
         if node.op != "call_function" or node.name not in after:
             continue
         own = found[module_path(node)]
+        own.first = own.first or node
         numbers = list(_numbers(node, after[node.name]))
         _note(own.given, numbers)
-        if any(old != new for old, new in numbers):
+        replaced = after[node.name].target is not node.target  # chunk becomes split_with_sizes
+        if replaced or any(old != new for old, new in numbers):
             own.rewritten.append(node)
         for value in (node, *node.all_input_nodes):
             if value.name in after:

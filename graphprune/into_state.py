@@ -76,12 +76,13 @@ def unique_tensors(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
 def fill(module: nn.Module, source: nn.Module) -> None:
     """Give every tensor of ``module`` the contents, of any shape, of its namesake in ``source``.
 
-    Tensors that ``source`` does not have get a copy of their own contents. Nothing is written into
-    the old contents.
+    Contents are copied, on the device of ``source``; tensors that it lacks get their own again.
+    Nothing is written into the old contents.
     """
     given = named_tensors(source)
+    device = next((tensor.device for tensor in given.values()), None)
     for name, tensor in unique_tensors(module):
-        content = given.get(name, tensor).detach()
-        tensor.data = content.to(device=tensor.device, copy=True)
+        content = given[name].detach() if name in given else tensor.detach().to(device)
+        tensor.data = content.clone()
         if tensor.is_leaf:
             tensor.grad = None
