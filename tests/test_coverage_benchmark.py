@@ -16,7 +16,7 @@ from benchmarks.conditions import append
 from benchmarks.coverage_gaps import gaps, short_source
 from benchmarks.coverage_record import STATUSES, is_complete, judge, latest
 from benchmarks.coverage_worker import Log, check, describe, failure, more, run, shapes
-from benchmarks.models.randomise import randomise
+from benchmarks.models.randomise import magnification, randomise
 from graphprune import compress
 from graphprune.errors import CertificateError
 
@@ -170,6 +170,27 @@ def test_levelling_gives_a_blind_network_sight() -> None:
     assert spread < 1e-6
     assert 0.3 < float(levelled(x).detach().std(0).mean()) < 3
     assert not any(module._forward_hooks for module in levelled.modules())
+
+
+class Chaos(nn.Module):
+    """Each step magnifies what differs; how much hangs on the norm's gamma."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for _ in range(8):
+            x = torch.sin(8 * self.norm(x))
+        return x
+
+
+def test_a_chaotic_network_is_damped() -> None:
+    x = torch.randn(8, 8)
+    wild, calm = (randomise(Chaos(), x, level=level).norm.weight for level in (False, True))
+    assert magnification(randomise(Chaos(), x), ((x,), {})) > 50
+    assert torch.equal(calm, wild / 8)
+    assert magnification(nn.Linear(8, 8), ((x,), {})) < 5
 
 
 def test_sources_are_cut() -> None:

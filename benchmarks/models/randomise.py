@@ -9,12 +9,15 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils import _pytree as pytree
 
 from benchmarks.models.levelling import levelled
 from graphprune.capture import normalise_inputs
+from graphprune.trees import Inputs, tensor_leaves, to_plain
 
 AFFINE_NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
 SMALL, LARGE = 0.1, 100.0
+NOISE, MOST, DAMPINGS = 1e-4, 50.0, 3
 
 
 def _uniform(like: torch.Tensor, low: float, high: float, seed: torch.Generator) -> torch.Tensor:
@@ -34,7 +37,8 @@ def randomise(model: nn.Module, inputs: Any, seed: int = 0, *, level: bool = Fal
       zero, such as a gate, becomes 0.5;
     - batch norms get the statistics of ``inputs``, each then moved by a random amount, so that the
       signal neither dies out nor explodes on its way;
-    - with ``level``, weights whose outputs hardly vary with the input, or far too much, are scaled.
+    - with ``level``, weights whose outputs hardly vary with the input, or far too much, are scaled,
+      and the gammas of a network that magnifies rounding errors are halved, three times at most.
 
     What the model's class initialised at random stays otherwise. The model is left in eval mode.
 
@@ -61,8 +65,14 @@ def randomise(model: nn.Module, inputs: Any, seed: int = 0, *, level: bool = Fal
     args, kwargs = normalise_inputs(inputs)
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     if norms or level:
-        with levelled(model, level), _calibrated(norms, generator):
-            model(*args, **kwargs)
+        _calibrate(model, norms, (args, kwargs), generator, level)
+    for _ in range(DAMPINGS if level else 0):
+        if magnification(model, (args, kwargs)) <= MOST:
+            break
+        for module in model.modules():
+            if isinstance(module, AFFINE_NORMS) and module.weight is not None:
+                module.weight.mul_(0.5)
+        _calibrate(model, norms, (args, kwargs), generator, level)
     return model
 
 
@@ -86,6 +96,45 @@ def _vary(parameter: torch.Tensor, generator: torch.Generator) -> None:
         parameter.mul_(_uniform(parameter, 0.5, 1.5, generator).to(parameter.dtype))
     else:
         parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
+
+
+@torch.no_grad()
+def magnification(model: nn.Module, inputs: Inputs) -> float:
+    """How many times larger an error of the inputs is in the outputs, both as shares of the whole.
+
+    A random network may be chaotic, as no trained one is: then float32 alone makes equal models
+    differ. 0 where no input is floating.
+    """
+    generator = torch.Generator().manual_seed(0)
+
+    def moved(value: torch.Tensor) -> torch.Tensor:
+        if not value.is_floating_point():
+            return value
+        return value * (1 + NOISE * torch.randn(value.shape, generator=generator))
+
+    args, kwargs = pytree.tree_map_only(torch.Tensor, moved, inputs)
+    pairs = zip(
+        tensor_leaves(to_plain(model(*inputs[0], **inputs[1]))),
+        tensor_leaves(to_plain(model(*args, **kwargs))),
+        strict=True,
+    )
+    changes = [
+        float((a - b).abs().max() / a.abs().max())
+        for a, b in pairs
+        if a.is_floating_point() and a.shape == b.shape and a.numel()
+    ]
+    return max(changes, default=0.0) / NOISE
+
+
+def _calibrate(
+    model: nn.Module,
+    norms: list[_BatchNorm],
+    inputs: Inputs,
+    generator: torch.Generator,
+    level: bool,
+) -> None:
+    with levelled(model, level), _calibrated(norms, generator):
+        model(*inputs[0], **inputs[1])
 
 
 @contextmanager
