@@ -316,7 +316,7 @@ class Broken(Single):
 
 def test_a_model_that_does_not_run_is_refused() -> None:
     result = shrunk(image_model(Single()), torch.randn(2, *IMAGES))
-    with pytest.raises(UsageError, match="Broken does not run .*not today"):
+    with pytest.raises(UsageError, match=r"Broken does not run .*not today"):
         result.into(Broken())
 
 
