@@ -17,6 +17,7 @@ from benchmarks.coverage_gaps import gaps, short_source
 from benchmarks.coverage_record import STATUSES, is_complete, judge, latest
 from benchmarks.coverage_worker import Log, check, describe, failure, more, run, shapes
 from benchmarks.models.randomise import magnification, randomise
+from benchmarks.zoos.pictures import pictures
 from graphprune import compress
 from graphprune.errors import CertificateError
 
@@ -271,6 +272,15 @@ def test_zoos_are_as_large_as_they_are_said_to_be() -> None:
     assert len(transformers_zoo.names()) >= 40
     tasks = {torchvision_zoo._task(name) for name in ("resnet18", "raft_small", "mvit_v2_s")}
     assert tasks == {"classification", "optical_flow", "video"}
+
+
+def test_pictures_differ_where_noise_is_alike() -> None:
+    drawn = pictures(16, 3, 40, 36)
+    assert drawn.shape == (16, 3, 40, 36)
+    assert 0.5 < float(drawn.std()) < 1.5
+    noise = torch.randn(16, 3, 40, 36)
+    assert float(drawn.mean((2, 3)).std()) > 5 * float(noise.mean((2, 3)).std())
+    assert pictures(2, 3, 4, 20, 20).shape == (2, 3, 4, 20, 20)
 
 
 def test_suppression_keeps_the_best_of_what_overlaps() -> None:

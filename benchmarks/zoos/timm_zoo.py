@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import nn
 
 from benchmarks.models.imagenet import torchvision
 from benchmarks.zoos.counts import counts
+from benchmarks.zoos.pictures import pictures
 
 torchvision()  # timm imports it too, and cannot where its compiled part does not fit torch
 
@@ -39,4 +39,4 @@ def build(name: str) -> tuple[nn.Module, Any]:
     """Model ``name`` without weights, and two images (one where they are large)."""
     model: nn.Module = timm.create_model(name)
     size = model.default_cfg["input_size"]  # type: ignore[index]
-    return model.eval(), torch.randn(1 if max(size) > LARGE_IMAGE else 2, *size)
+    return model.eval(), pictures(1 if max(size) > LARGE_IMAGE else 2, *size)

@@ -10,6 +10,7 @@ from torch import nn
 
 from benchmarks.models.imagenet import torchvision
 from benchmarks.zoos.counts import counts
+from benchmarks.zoos.pictures import pictures
 
 MOST_PARAMETERS = 100_000_000
 IMAGE = (2, 3, 224, 224)
@@ -43,12 +44,12 @@ def build(name: str) -> tuple[nn.Module, Any]:
     model, task = _make(name).eval(), _task(name)
     if task == "detection":
         _runnable_detectors()
-        return model, ([torch.rand(3, 200, 260), torch.rand(3, 220, 200)],)
+        return model, ([pictures(3, 200, 260).sigmoid(), pictures(3, 220, 200).sigmoid()],)
     if task == "video":
-        return model, torch.randn(2, 3, *CLIPS.get(name, CLIP))
+        return model, pictures(2, 3, *CLIPS.get(name, CLIP))
     if task == "optical_flow":
-        return model, (torch.randn(2, 3, 128, 128), torch.randn(2, 3, 128, 128))
-    return model, torch.randn(*IMAGE)
+        return model, (pictures(2, 3, 128, 128), pictures(2, 3, 128, 128))
+    return model, pictures(*IMAGE)
 
 
 def _task(name: str) -> str:

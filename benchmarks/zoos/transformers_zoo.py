@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from benchmarks.models.imagenet import torchvision
+from benchmarks.zoos.pictures import pictures
 from benchmarks.zoos.transformers_table import TABLE, Entry
 
 torchvision()  # transformers imports it too, and cannot where its compiled part does not fit torch
@@ -57,7 +58,7 @@ def _pair(entry: Entry, config: Any) -> dict[str, torch.Tensor]:
 
 
 def _image(entry: Entry, config: Any) -> dict[str, torch.Tensor]:
-    return {"pixel_values": torch.randn(BATCH, 3, entry.size, entry.size)}
+    return {"pixel_values": pictures(BATCH, 3, entry.size, entry.size)}
 
 
 def _image_and_text(entry: Entry, config: Any) -> dict[str, torch.Tensor]:
@@ -97,7 +98,7 @@ def _perceived(entry: Entry, config: Any) -> dict[str, torch.Tensor]:
 
 def _video(entry: Entry, config: Any) -> dict[str, torch.Tensor]:
     frames = config.num_frames
-    return {"pixel_values": torch.randn(BATCH, frames, 3, entry.size, entry.size)}
+    return {"pixel_values": pictures(BATCH, frames, 3, entry.size, entry.size)}
 
 
 def _series(entry: Entry, config: Any) -> dict[str, torch.Tensor]:
