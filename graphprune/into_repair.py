@@ -56,6 +56,7 @@ class Repair:
         self._tensors = named_tensors(model)
         self._run = measure
         self._scaled: set[str] = set()
+        self._scaled_kinds: set[type] = set()
         self._worked: dict[tuple[type, str, Any], Any] = {}
 
     def run(self) -> Progress:
@@ -74,13 +75,17 @@ class Repair:
     def _step(self, progress: Progress) -> Progress | None:
         """Find one change, near the place where the model departs, that gets it further."""
         within = list(reversed(progress.running))
+        scalable = [path for path in within if path in self._scalings]
+        # No scale makes sizes fit, so where something was raised attributes come first; but not if
+        # the like of such a module has needed its weights scaled before.
+        likely = any(type(self._modules[path]) in self._scaled_kinds for path in scalable)
         reached = None
-        if progress.error is not None:  # no scale makes sizes fit
+        if progress.error is not None and not likely:
             reached = self._settings(within, progress)
-        for path in within:
-            if reached is None and path in self._scalings:
+        for path in scalable:
+            if reached is None:
                 reached = self._scale(path, within, progress)
-        if reached is None and progress.error is None:
+        if reached is None and (progress.error is None or likely):
             reached = self._settings(within, progress)
         return reached
 
@@ -95,6 +100,7 @@ class Repair:
         found = reached if _further(reached, progress) else self._settings(within, progress)
         if found is not None:
             del self._scalings[path]
+            self._scaled_kinds.add(type(self._modules[path]))
             return found
         for name, data in before.items():
             self._tensors[name].data = data
