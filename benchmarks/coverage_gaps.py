@@ -79,8 +79,11 @@ def _op(analysis: Analysis, name: str) -> str:
     return str(nodes[0].target) if nodes else ""
 
 
-def short_source(source: str) -> str:
-    """A source line with its file's path cut to what follows ``site-packages`` or three folders."""
-    path, _, rest = source.partition(":")
-    path = re.sub(r"^.*/site-packages/", "", path)
-    return "/".join(path.split("/")[-4:]) + (":" + rest if rest else "")
+def short_source(text: str) -> str:
+    """A text with the paths in it cut to what follows ``site-packages``, or to four parts."""
+    text = re.sub(r"[^\s'\"(]*/site-packages/", "", text)
+    return re.sub(r"(?<![\w.])(?:/[^\s/:'\"]+)+", lambda path: _tail(path[0]), text)
+
+
+def _tail(path: str) -> str:
+    return "/".join(path.split("/")[-4:])

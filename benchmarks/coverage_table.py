@@ -98,6 +98,9 @@ def _row(record: Record) -> tuple[str, ...]:
     )
 
 
+NOTHING = (
+    "- nothing holds as much as 1 %: many of its parameters have one dimension of channels, or none"
+)
 TO_SHRUNK = ("capture", "analyse", "score", "plan", "shrink", "certify")
 
 
@@ -113,8 +116,8 @@ def explanations(records: Iterable[Record]) -> str:
     """For each model that lost less than 60 %, what holds how much of its parameters."""
     parts = [
         "Halving every dimension that holds channels would remove about 75 %. Each line is the "
-        "share of the model's parameters kept beyond that, by reason; together with what was "
-        "removed the lines (where all are shown) add up to the ideal.\n"
+        "share of the model's parameters kept beyond the ideal, by reason. (The ideal itself is "
+        "lower than 75 % where parameters have one dimension of channels, or none.)\n"
     ]
     for record in records:
         removed = record.get("removed")
@@ -122,7 +125,7 @@ def explanations(records: Iterable[Record]) -> str:
             continue
         parts.append(f"**{record['zoo']} {record['name']}**, {removed:.1%} removed\n")
         lines = [_gap(gap) for gap in record.get("gaps", ()) if gap["share"] >= 0.01]
-        parts.append("\n".join(lines or ["- nothing holds as much as 1 %"]) + "\n")
+        parts.append("\n".join(lines or [NOTHING]) + "\n")
     return "\n".join(parts)
 
 

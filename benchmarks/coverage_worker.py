@@ -113,7 +113,7 @@ def _in_double(zoo_name: str, name: str) -> str:
     try:
         result = compress(model.double(), wide, method="l2", target=TARGET)
     except Exception as error:  # noqa: BLE001 - the first failure is what counts
-        return one_line(f"{type(error).__name__}: {error}", 200)
+        return one_line(short_source(f"{type(error).__name__}: {error}"), 200)
     return f"proved, error {result.certificate.shrink_error:.1g}"
 
 
@@ -152,12 +152,12 @@ def describe(model: nn.Module, result: Compressed | PartialCompressed) -> Record
         plans, notes = list(result.plan.values()), result.background.notes
         how = Counter(placed.how for placed in result.parts.values())
         fields["captured"] = "parts: " + ", ".join(f"{n} as {kind}" for kind, n in how.items())
-        fields["captured_why"] = one_line(result.background.why, 300)
+        fields["captured_why"] = one_line(short_source(result.background.why), 300)
     widths = [pair for plan in plans for pair in plan.widths.values()]
     total = sum(pair[0] for pair in widths)
     return fields | {
         "channels": sum(pair[1] for pair in widths) / total if total else None,
-        "notes": list(notes),
+        "notes": [short_source(note) for note in notes],
     }
 
 
@@ -172,7 +172,7 @@ def _gaps(model: nn.Module, result: Compressed | PartialCompressed) -> list[Gap]
             example = f"{name}.{gap.example}"
             found.append(dataclasses.replace(gap, share=gap.share * part, example=example))
     for name, (held, why) in result.background.left.items():
-        found.append(Gap(held / total * (1 - HALF**2), why, example=name))
+        found.append(Gap(held / total * (1 - HALF**2), short_source(why), example=name))
     return sorted(found, key=lambda gap: -gap.share)
 
 
@@ -245,7 +245,7 @@ def failure(error: BaseException) -> Record:
     last = (own or list(frames))[-1:]
     return {
         "error_kind": type(error).__name__,
-        "error": one_line(error, 400),
+        "error": one_line(short_source(str(error)), 400),
         "expected": isinstance(error, GraphpruneError),
         "error_at": short_source(f"{last[0].filename}:{last[0].lineno}") if last else "",
     }

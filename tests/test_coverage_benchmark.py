@@ -195,11 +195,12 @@ def test_a_chaotic_network_is_damped() -> None:
 
 
 def test_sources_are_cut() -> None:
-    line = ":12, in forward: x = 1"
-    assert (
-        short_source(f"/a/lib/site-packages/timm/models/vit.py{line}")
-        == f"timm/models/vit.py{line}"
-    )
+    line = ":12, in forward: x = a / b"
+    here = f"/a/lib/site-packages/timm/models/vit.py{line}"
+    assert short_source(here) == f"timm/models/vit.py{line}"
+    text = "fails at /home/me/work/model/nets/net.py:3: x / y; see /a/site-packages/timm/x.py"
+    assert short_source(text) == "fails at work/model/nets/net.py:3: x / y; see timm/x.py"
+    assert short_source("batch/step a/b, 3/4") == "batch/step a/b, 3/4"
     assert short_source("") == ""
 
 
