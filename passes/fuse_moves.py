@@ -130,7 +130,9 @@ def _replace(
     with graph.inserting_before(node):
         index = graph.get_attr(name)
         mode: Any = getattr(node.meta["val"], "fake_mode", None)
-        index.meta["val"] = mode.from_tensor(positions) if mode is not None else positions
+        index.meta["val"] = (
+            mode.from_tensor(positions, static_shapes=True) if mode is not None else positions
+        )
         selected = graph.call_function(aten.index_select.default, (source, dim, index))
     selected.meta = dict(node.meta)
     node.replace_all_uses_with(selected)
