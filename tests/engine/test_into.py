@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any
 
 import pytest
 import torch
+from into_checks import (
+    IMAGES,
+    assert_into,
+    assert_same_state,
+    count,
+    image_model,
+    shrunk,
+    state,
+)
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
 from benchmarks.models.lenet import LeNet5
-from benchmarks.models.randomise import randomise
-from graphprune.compress import CompressConfig, Compressed, compress
+from graphprune.compress import CompressConfig, compress
 from graphprune.errors import UsageError
 from graphprune.finetune import FinetuneConfig
 from graphprune.into import apply
-
-IMAGES = torch.Size((3, 32, 32))
 
 
 class Twin(nn.Module):
@@ -110,87 +115,15 @@ class Tied(nn.Module):
         return self.head(torch.tanh(self.two(torch.tanh(self.one(x)))))
 
 
-def shrunk(model: nn.Module, inputs: Any, **config: Any) -> Compressed:
-    """``model`` at half of its channels; the model itself stays."""
-    settings = CompressConfig(**config)
-    return compress(model.eval(), inputs, target="channels=0.5", method="l2", config=settings)
-
-
-def image_model(model: nn.Module) -> nn.Module:
-    """With weights that hide nothing."""
-    return randomise(model, torch.randn(8, *IMAGES))
-
-
-def count(model: nn.Module) -> int:
-    """Trainable values."""
-    return sum(p.numel() for p in model.parameters())
-
-
-def state(model: nn.Module) -> dict[str, Any]:
-    """Everything that ``into`` may touch, to be compared bit by bit."""
-    plain = {
-        f"{path}.{key}": value
-        for path, module in model.named_modules()
-        for key, value in vars(module).items()
-        if isinstance(value, int | float | str | tuple | list | bool)
-    }
-    tensors = {k: (id(v), v.detach().clone()) for k, v in model.state_dict(keep_vars=True).items()}
-    return {"plain": plain, "tensors": tensors}
-
-
-def assert_same_state(before: dict[str, Any], after: dict[str, Any]) -> None:
-    assert before["plain"] == after["plain"]
-    assert before["tensors"].keys() == after["tensors"].keys()
-    for name, (identity, value) in before["tensors"].items():
-        assert after["tensors"][name][0] == identity, name
-        assert torch.equal(after["tensors"][name][1], value), name
-
-
-def assert_into(model: nn.Module, inputs: Any, *, plain: bool = True, **config: Any) -> nn.Module:
-    """Shrink a copy of ``model`` in place and judge it by outputs, sizes and a training step."""
-    result = shrunk(model, inputs, **config)
-    own = copy.deepcopy(model)
-    result.into(own)
-    assert count(own) == count(result.model) < count(model)
-    own.eval()
-    for size in (2, 3):
-        fresh = torch.randn(size, *inputs.shape[1:]) if inputs.is_floating_point() else inputs
-        with torch.no_grad():
-            actual, expected = own(fresh), result.model(fresh)
-        actual, expected = (getattr(o, "last_hidden_state", o) for o in (actual, expected))
-        torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
-        assert actual.std() > 0
-    small = result.model.state_dict()
-    for name, value in own.state_dict().items():
-        if name in small:
-            assert value.shape == small[name].shape, name
-            assert not plain or torch.equal(value, small[name]), name
-    assert_attributes_fit(own)
-    return own
-
-
-def assert_attributes_fit(model: nn.Module) -> None:
-    for name, part in model.named_modules():
-        if isinstance(part, nn.Conv2d):
-            assert part.weight.shape[0] == part.out_channels, name
-            assert part.weight.shape[1] * part.groups == part.in_channels, name
-        elif isinstance(part, nn.ConvTranspose2d):
-            assert part.weight.shape[:2] == (part.in_channels, part.out_channels), name
-        elif isinstance(part, nn.Linear):
-            assert part.weight.shape == (part.out_features, part.in_features), name
-        elif isinstance(part, nn.BatchNorm2d):
-            assert part.weight.numel() == part.num_features, name
-        elif isinstance(part, nn.GroupNorm):
-            assert part.weight.numel() == part.num_channels, name
-        elif isinstance(part, nn.LayerNorm):
-            assert tuple(part.weight.shape) == part.normalized_shape, name
-        elif isinstance(part, nn.Embedding):
-            assert tuple(part.weight.shape) == (part.num_embeddings, part.embedding_dim), name
-
-
 def test_attributes_of_layers_whose_sides_are_alike() -> None:
-    own = assert_into(image_model(Twin()), torch.randn(2, *IMAGES))
-    assert own.get_submodule("depthwise").groups == own.get_submodule("first").out_channels  # type: ignore[union-attr]
+    model = image_model(Twin())
+    with torch.no_grad():
+        model.second.weight[:5] *= 0.01
+    own = assert_into(model, torch.randn(2, *IMAGES), ranking="global")
+    widths = {layer.out_channels for layer in (own.first, own.second, own.up)}
+    assert len(widths) > 1, "the sides are to lose unlike numbers of channels"
+    assert own.second.in_channels != own.second.out_channels
+    assert own.depthwise.groups == own.first.out_channels
 
 
 def test_lenet_trains_on() -> None:
@@ -378,97 +311,3 @@ def test_apply_on_a_submodule() -> None:
     result = shrunk(outer["inner"], torch.randn(2, *IMAGES))
     apply(outer["inner"], result.stages.small, result.stages.analysis, seed=3)
     assert count(outer) == count(result.model)
-
-
-def residual(models: Any) -> nn.Module:
-    return models.resnet.ResNet(models.resnet.Bottleneck, [1, 1, 1, 1], num_classes=10)
-
-
-def resnext(models: Any) -> nn.Module:
-    kind = models.resnet.Bottleneck
-    return models.resnet.ResNet(kind, [1, 1, 1, 1], 10, groups=4, width_per_group=16)
-
-
-def mobile(models: Any) -> nn.Module:
-    setting = [[1, 16, 1, 1], [6, 24, 2, 2], [6, 32, 1, 2]]
-    return models.MobileNetV2(10, inverted_residual_setting=setting)
-
-
-def dense(models: Any) -> nn.Module:
-    return models.DenseNet(8, (2, 2), 16, num_classes=10)
-
-
-def vgg(models: Any) -> nn.Module:
-    features = models.vgg.make_layers([16, "M", 32, 32, "M"], batch_norm=True)
-    model = models.VGG(features, num_classes=10)
-    model.classifier = nn.Sequential(nn.Linear(32 * 49, 32), nn.ReLU(), nn.Linear(32, 10))
-    return model
-
-
-def convnext(models: Any) -> nn.Module:
-    block = models.convnext.CNBlockConfig
-    return models.ConvNeXt([block(24, 48, 1), block(48, None, 1)], layer_scale=0.5, num_classes=10)
-
-
-def squeeze(models: Any) -> nn.Module:
-    config = models.efficientnet.MBConvConfig
-    blocks = [config(1, 3, 1, 16, 16, 1, 1.0, 1.0), config(4, 3, 2, 16, 24, 2, 1.0, 1.0)]
-    return models.EfficientNet(blocks, 0.0, num_classes=10)
-
-
-def swin(models: Any) -> nn.Module:
-    return models.SwinTransformer([4, 4], 16, [2, 1], [2, 4], [4, 4], num_classes=10)
-
-
-def vision(models: Any) -> nn.Module:
-    return models.VisionTransformer(32, 8, 2, 2, 32, 64, num_classes=10)
-
-
-TORCHVISION = (residual, resnext, mobile, dense, vgg, convnext, squeeze, swin, vision)
-
-
-@pytest.mark.parametrize("make", TORCHVISION, ids=lambda make: make.__name__)
-def test_torchvision(make: Any, torchvision_models: Any) -> None:
-    model = image_model(make(torchvision_models))
-    assert_into(model, torch.randn(2, *IMAGES), plain=make not in (swin, vision))
-
-
-def test_resnet18_of_torchvision(torchvision_models: Any) -> None:
-    assert_into(image_model(torchvision_models.resnet18()), torch.randn(2, *IMAGES))
-
-
-def test_vit_of_timm(torchvision_models: Any) -> None:
-    del torchvision_models  # timm imports torchvision
-    timm = pytest.importorskip("timm")
-    settings = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_classes": 10}
-    model = timm.create_model("vit_tiny_patch16_224", **settings)
-    own = assert_into(image_model(model), torch.randn(2, *IMAGES), plain=False, heads="inside")
-    assert all(block.attn.head_dim == 8 for block in own.blocks)  # type: ignore[union-attr]
-
-
-LANGUAGE = {
-    "GPT2Model": {"n_embd": 48, "n_layer": 2, "n_head": 4, "n_positions": 32},
-    "BertModel": {"hidden_size": 48, "num_attention_heads": 4, "intermediate_size": 96},
-    "LlamaModel": {
-        "hidden_size": 48,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "intermediate_size": 96,
-    },
-}
-
-
-@pytest.mark.parametrize("name", LANGUAGE)
-def test_transformers(name: str, torchvision_models: Any) -> None:
-    del torchvision_models  # transformers imports torchvision where it is installed
-    transformers = pytest.importorskip("transformers")
-    settings = {"vocab_size": 99, "use_cache": False, "bos_token_id": 1, "eos_token_id": 2}
-    if name != "GPT2Model":
-        settings["num_hidden_layers"] = 2
-    config = getattr(transformers, name.replace("Model", "Config"))(**settings, **LANGUAGE[name])
-    model = getattr(transformers, name)(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn(parameter.shape) * 0.05)
-    own = assert_into(model, torch.randint(0, 99, (3, 9)), heads="whole")
-    assert own.config.hidden_size == 48  # type: ignore[union-attr]
