@@ -9,5 +9,6 @@ from graphprune.rules.rule import register
 
 __all__ = ["label_grouped_product"]
 
-# Stands in for aten._grouped_mm where that one cannot run.
-register(GROUPED_PRODUCT, torch.ops.transformers.grouped_mm_fallback.default)
+# Stands in for aten._grouped_mm where that one cannot run. Versions differ in what they define.
+if hasattr(torch.ops.transformers, "grouped_mm_fallback"):
+    register(GROUPED_PRODUCT, torch.ops.transformers.grouped_mm_fallback.default)
