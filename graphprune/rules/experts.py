@@ -35,6 +35,4 @@ def label_grouped_product(context: Context, node: fx.Node) -> Labels:
     return labels
 
 
-GROUPED_PRODUCT = Rule(label_grouped_product)
-
-register(GROUPED_PRODUCT, *overloads("_grouped_mm"))
+register(Rule(label_grouped_product), *overloads("_grouped_mm"))

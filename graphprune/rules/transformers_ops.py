@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import torch
+from torch import fx
 
-from graphprune.rules.experts import GROUPED_PRODUCT, label_grouped_product
-from graphprune.rules.rule import register
+from graphprune.labels.slots import Labels
+from graphprune.rules.context import Context
+from graphprune.rules.experts import label_grouped_product
+from graphprune.rules.rule import Rule, register
 
-__all__ = ["label_grouped_product"]
 
-# Stands in for aten._grouped_mm where that one cannot run. Versions differ in what they define.
+def label_grouped_mm_fallback(context: Context, node: fx.Node) -> Labels:
+    """grouped_mm_fallback(x, weights, ends) stands in for aten._grouped_mm."""
+    return label_grouped_product(context, node)
+
+
+# Versions of the library differ in what they define.
 if hasattr(torch.ops.transformers, "grouped_mm_fallback"):
-    register(GROUPED_PRODUCT, torch.ops.transformers.grouped_mm_fallback.default)
+    register(Rule(label_grouped_mm_fallback), torch.ops.transformers.grouped_mm_fallback.default)

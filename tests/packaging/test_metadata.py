@@ -56,7 +56,7 @@ def test_the_installed_entry_points_are_those_of_the_project() -> None:
 @pytest.mark.parametrize(("group", "name", "target"), POINTS, ids=str)
 def test_every_entry_point_loads(group: str, name: str, target: str) -> None:
     loaded = Registry(group).load(name)
-    assert inspect.isclass(loaded)
+    assert inspect.isclass(loaded) or group == "graphprune.rules"  # where importing is all
     assert f"{loaded.__module__}:{loaded.__qualname__}" == target
 
 
