@@ -32,8 +32,8 @@ from graphprune.exporters.report import Report
 from graphprune.feed import Feed, feed_for
 from graphprune.finetune import FinetuneConfig, FinetuneResult, finetune
 from graphprune.groups import Analysis, analyse
-from graphprune.into import apply
-from graphprune.into_state import SavedState
+from graphprune.into.apply import apply
+from graphprune.into.state import SavedState
 from graphprune.io import Loss, as_data, check_data_fits
 from graphprune.io.tensors import floating_outputs
 from graphprune.learn import LearnConfig
@@ -145,7 +145,7 @@ class Compressed:
     def into(self, model: nn.Module) -> None:
         """Make ``model``, an instance of the class that was compressed, the small model in place.
 
-        See :func:`graphprune.into.apply`.
+        See :func:`graphprune.into.apply.apply`.
 
         Raises:
             UsageError: its tensors are others, or its forward hard-codes a size; it is unchanged.

@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from graphprune.into_state import SavedState
+from graphprune.into.state import SavedState
 from graphprune.partial.calls import Calls, copy_of, signature
 from graphprune.quiet import quiet
 from graphprune.trees import Inputs, tensor_leaves

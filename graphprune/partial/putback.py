@@ -9,7 +9,7 @@ from torch import nn
 
 from graphprune.capture import Captured
 from graphprune.errors import GraphpruneError, ModelError
-from graphprune.into import apply
+from graphprune.into.apply import apply
 from graphprune.io.text import one_line
 from graphprune.partial.calls import serves
 from graphprune.partial.observe import own_tensors

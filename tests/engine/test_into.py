@@ -24,7 +24,7 @@ from benchmarks.models.lenet import LeNet5
 from graphprune.compress import CompressConfig, compress
 from graphprune.errors import UsageError
 from graphprune.finetune import FinetuneConfig
-from graphprune.into import apply
+from graphprune.into.apply import apply
 
 
 class Twin(nn.Module):

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from graphprune.into_sizes import module_path
+from graphprune.into.sizes import module_path
 from graphprune.replay import replay
 from graphprune.rules.table import find_rule
 from graphprune.values import concrete, is_tensor, shape_of

@@ -11,14 +11,14 @@ from graphprune.compare import max_relative_error, require_informative
 from graphprune.errors import CertificateError, UsageError
 from graphprune.fresh_inputs import batch_size
 from graphprune.groups import Analysis
-from graphprune.into_attributes import set_certain
-from graphprune.into_blame import explain
-from graphprune.into_constructor import own_shapes
-from graphprune.into_repair import Repair, all_size_attributes
-from graphprune.into_scale import proposed_scalings
-from graphprune.into_sizes import sizes_by_module
-from graphprune.into_state import SavedState, fill, named_tensors, unique_tensors
-from graphprune.into_trace import Call, GraphValues, Progress, follow, unknown_calls
+from graphprune.into.attributes import set_certain
+from graphprune.into.blame import explain
+from graphprune.into.constructor import own_shapes
+from graphprune.into.repair import Repair, all_size_attributes
+from graphprune.into.scale import proposed_scalings
+from graphprune.into.sizes import sizes_by_module
+from graphprune.into.state import SavedState, fill, named_tensors, unique_tensors
+from graphprune.into.trace import Call, GraphValues, Progress, follow, unknown_calls
 from graphprune.io.text import reason
 from graphprune.quiet import quiet
 from graphprune.trees import Inputs

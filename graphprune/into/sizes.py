@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from graphprune.into_state import named_tensors
+from graphprune.into.state import named_tensors
 
 Changes = dict[int, set[int]]
 """By old size, the sizes that it became."""

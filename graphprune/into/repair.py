@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import nn
 
-from graphprune.into_scale import Scaling
-from graphprune.into_sizes import Sizes, choices, size_attributes
-from graphprune.into_state import named_tensors
-from graphprune.into_trace import Progress
+from graphprune.into.scale import Scaling
+from graphprune.into.sizes import Sizes, choices, size_attributes
+from graphprune.into.state import named_tensors
+from graphprune.into.trace import Progress
 
 _MOST_TOGETHER = 3
 _MOST_TRIALS = 60

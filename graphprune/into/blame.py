@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from torch import fx, nn
 
-from graphprune.into_sizes import Sizes
-from graphprune.into_trace import Progress
+from graphprune.into.sizes import Sizes
+from graphprune.into.trace import Progress
 from graphprune.io.text import reason
 from graphprune.values import source_line
 
-_OURS = (Path(torch.__file__).parent, Path(__file__).parent)
+_OURS = (Path(torch.__file__).parent, Path(__file__).parent.parent)
 
 
 def explain(

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from graphprune.into_sizes import Sizes, choices, size_attributes
+from graphprune.into.sizes import Sizes, choices, size_attributes
 from graphprune.quiet import quiet
 
 _MOST_TRIALS = 128

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from graphprune.into_constructor import Shapes, constructed_attributes
-from graphprune.into_sizes import Sizes, choices, settled, size_attributes
+from graphprune.into.constructor import Shapes, constructed_attributes
+from graphprune.into.sizes import Sizes, choices, settled, size_attributes
 
 _Change = tuple[Any, Any]
 
@@ -16,7 +16,7 @@ def set_certain(model: nn.Module, sizes: dict[str, Sizes], before: dict[str, Sha
     """Set the attributes whose new value the graph leaves no doubt about.
 
     That is where one size became one other everywhere in the module, or where a layer's constructor
-    tells (see :mod:`graphprune.into_constructor`); then attributes of enclosing modules that have
+    tells (see :mod:`graphprune.into.constructor`); then attributes of enclosing modules that have
     the name and the value of one that changed, if all of their namesakes agree.
 
     Args:

@@ -1,0 +1,1 @@
+"""A plan applied to the user's own class, in place, and proved there."""
