@@ -14,6 +14,7 @@ import torch
 from torch import fx
 
 from graphprune.labels.slots import Labels, Shape
+from graphprune.replay import as_outputs, operation
 from graphprune.schema import get_argument
 from graphprune.values import concrete, concrete_int, shape_of
 
@@ -72,9 +73,7 @@ class Cut:
         if self.sizes:
             given = args[1]
             args[1] = [SIZE if place in self.sizes else n for place, n in enumerate(given)]
-        target: Any = aten.reshape.default if node.target is aten.view.default else node.target
-        moved = target(*args, **kwargs)
-        return list(moved) if isinstance(moved, list | tuple) else [moved]
+        return as_outputs(operation(node)(*args, **kwargs))
 
 
 def _numbers(given: Any) -> Any:

@@ -13,14 +13,24 @@ from graphprune.values import concrete, is_tensor, shape_of
 aten = torch.ops.aten
 
 
-def replay(node: fx.Node, stand_in: Callable[[fx.Node], Any]) -> Any:
-    """Call the node's operation with ``stand_in(n)`` in place of every input node ``n``.
+def operation(node: fx.Node) -> Callable[..., Any]:
+    """What to call to run the node's operation on other values.
 
     A view becomes a reshape: what stands in may be laid out in memory unlike the original.
     """
-    target: Any = aten.reshape.default if node.target is aten.view.default else node.target
+    target: Any = node.target
+    return aten.reshape.default if target is aten.view.default else target
+
+
+def as_outputs(returned: Any) -> list[Any]:
+    """What an operation returned, as a list also where it has one output."""
+    return list(returned) if isinstance(returned, list | tuple) else [returned]
+
+
+def replay(node: fx.Node, stand_in: Callable[[fx.Node], Any]) -> Any:
+    """Call the node's operation with ``stand_in(n)`` in place of every input node ``n``."""
     args = concrete(fx.node.map_arg(node.args, stand_in))
-    return target(*args, **fx.node.map_arg(dict(node.kwargs), stand_in))
+    return operation(node)(*args, **fx.node.map_arg(dict(node.kwargs), stand_in))
 
 
 def replay_movement(
@@ -41,5 +51,4 @@ def replay_movement(
             return value.new_zeros(()).expand(shape(argument))
         return concrete(argument)
 
-    moved = replay(node, stand_in)
-    return list(moved) if isinstance(moved, list | tuple) else [moved]
+    return as_outputs(replay(node, stand_in))
