@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from graphprune.into.state import SavedState
 from graphprune.partial.calls import Calls, copy_of, signature
+from graphprune.partial.hooks import watched_calls
 from graphprune.quiet import quiet
 from graphprune.trees import Inputs, tensor_leaves
 
@@ -71,10 +72,10 @@ def observe(
         if key not in known and len(known) < MOST_SIGNATURES:
             known[key] = copy_of((args, kwargs))
 
-    def leave(name: str) -> None:
+    def leave(name: str, _output: Any) -> None:
         flops[name] += counter.get_total_flops()
 
-    with _hooks(watched, enter, leave), sdpa_kernel(SDPBackend.MATH):
+    with watched_calls(watched, enter, leave, always=True), sdpa_kernel(SDPBackend.MATH):
         run(model, inputs, seed, counter)
     return {
         name: Calls(tuple(examples[name].values()), counts[name], flops[name]) for name in watched
@@ -117,11 +118,11 @@ def read_outside(
     def enter(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         running[name] += 1
 
-    def leave(name: str) -> None:
+    def leave(name: str, _output: Any) -> None:
         running[name] -= 1
 
     reads: TorchDispatchMode = Reads()  # type: ignore[no-untyped-call]
-    with _hooks(parts, enter, leave):
+    with watched_calls(parts, enter, leave, always=True):
         run(model, inputs, seed, reads)
     return {
         name: frozenset(key for key, tensor in own[name].items() if _pointer(tensor) in found)
@@ -162,27 +163,3 @@ def _pointer(tensor: torch.Tensor) -> int:
 
 def _cuda_devices(model: nn.Module) -> list[torch.device]:
     return list({p.device for p in model.parameters() if p.device.type == "cuda"})
-
-
-@contextlib.contextmanager
-def _hooks(watched: Mapping[str, nn.Module], enter: Any, leave: Any) -> Iterator[None]:
-    """Call ``enter(name, args, kwargs)`` before and ``leave(name)`` after every call."""
-    handles = []
-
-    def watch(name: str, module: nn.Module) -> None:
-        def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            enter(name, args, kwargs)
-
-        def after(*_: Any) -> None:
-            leave(name)
-
-        handles.append(module.register_forward_pre_hook(before, prepend=True, with_kwargs=True))
-        handles.append(module.register_forward_hook(after, always_call=True))
-
-    try:
-        for name, module in watched.items():
-            watch(name, module)
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

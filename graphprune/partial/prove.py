@@ -18,6 +18,7 @@ from graphprune.errors import CertificateError
 from graphprune.fresh_inputs import fresh_inputs
 from graphprune.io.tensors import output_tensors
 from graphprune.partial.calls import copy_of
+from graphprune.partial.hooks import watched_calls
 from graphprune.partial.observe import run
 from graphprune.partial.reference import PartReference
 from graphprune.trees import Inputs, tensor_leaves
@@ -203,36 +204,26 @@ def _replaced(
     model: nn.Module, references: Mapping[str, PartReference], tally: _Tally | None
 ) -> Iterator[None]:
     """Let each part return what its masked original does; with a tally, compare it on the way."""
-    handles = []
+    given: dict[str, list[Inputs]] = {name: [] for name in references}
 
-    def watch(name: str, reference: PartReference) -> None:
-        module, given = model.get_submodule(name), list[Inputs]()
+    def note(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        given[name].append(copy_of((args, kwargs)))
 
-        def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            given.append(copy_of((args, kwargs)))
-
-        def after(_: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-            inputs = given.pop()
-            expected = reference.for_call(inputs)
-            if expected is None:
-                if tally is not None:
-                    tally.unchecked += 1
-                return None
-            outputs = expected(*inputs[0], **inputs[1])
+    def replace_output(name: str, output: Any) -> Any:
+        args, kwargs = inputs = given[name].pop()
+        expected = references[name].for_call(inputs)
+        if expected is None:
             if tally is not None:
-                tally.add(name, output, outputs)
-            return outputs
+                tally.unchecked += 1
+            return None
+        outputs = expected(*args, **kwargs)
+        if tally is not None:
+            tally.add(name, output, outputs)
+        return outputs
 
-        handles.append(module.register_forward_pre_hook(before, prepend=True, with_kwargs=True))
-        handles.append(module.register_forward_hook(after, with_kwargs=True))
-
-    try:
-        for name, reference in references.items():
-            watch(name, reference)
+    modules = {name: model.get_submodule(name) for name in references}
+    with watched_calls(modules, note, replace_output):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _check_outside(
