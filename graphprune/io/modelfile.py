@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import logging
-import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +27,7 @@ from graphprune.io.statedict import (
     find_in_checkpoint,
 )
 from graphprune.io.text import few, one_line, reason
+from graphprune.quiet import quiet_libraries
 
 _KINDS = "a .pt2 program, or a .pt, .pth or .safetensors file"
 _SAFE_WAYS = (
@@ -137,29 +135,13 @@ def _load_program(data: bytes, source: str, trust_pickle: bool) -> torch.export.
     if not trust_pickle:
         check_program_archive(data, source)
     try:
-        with _quiet(), working_directory_importable():
+        with quiet_libraries(), working_directory_importable():
             return torch.export.load(io.BytesIO(data))
     except Exception as exc:  # torch raises many types on damaged or foreign-version files
         raise ModelError(
             f"{source}: torch {torch.__version__} cannot load this .pt2 ({reason(exc)}); "
             "save it again with torch.export.save"
         ) from exc
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep back what torch warns and logs about file names and old layouts while loading."""
-    loggers = [logging.getLogger(name) for name in ("torch.export", "torch._export")]
-    levels = [log.level for log in loggers]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            for log in loggers:
-                log.setLevel(logging.ERROR)
-            yield
-    finally:
-        for log, level in zip(loggers, levels, strict=True):
-            log.setLevel(level)
 
 
 def _from_pickle(data: bytes, source: str, factory: str | None, trust_pickle: bool) -> nn.Module:
@@ -188,7 +170,7 @@ def _unpickle(data: bytes, source: str, trust_pickle: bool, refused: Exception) 
             f"file; {_SAFE_WAYS}"
         ) from refused
     try:
-        with _quiet(), working_directory_importable():
+        with quiet_libraries(), working_directory_importable():
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=False)
     except (ImportError, AttributeError) as exc:
         raise ModelError(

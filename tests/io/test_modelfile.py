@@ -289,6 +289,19 @@ def test_pickled_module_needs_trust(folder: Path) -> None:
     assert torch.equal(loaded[0].weight, model[0].weight)
 
 
+class Prints:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return print, ("printed by the file",)
+
+
+def test_what_a_trusted_file_prints_is_shown(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save({"model": net(), "note": Prints()}, "whole.pt")
+    load_model("whole.pt", trust_pickle=True)
+    assert "printed by the file" in capsys.readouterr().out
+
+
 def test_pickled_module_in_a_checkpoint(folder: Path) -> None:
     torch.save({"model": net(), "epoch": 1}, "whole.pt")
     assert isinstance(load_model("whole.pt", trust_pickle=True).model, nn.Sequential)
