@@ -13,12 +13,15 @@ from torch import nn
 
 from benchmarks.models.imagenet import torchvision
 from benchmarks.zoos.pictures import pictures
-from benchmarks.zoos.transformers_table import TABLE, Entry
+from benchmarks.zoos.transformers_entry import Entry
+from benchmarks.zoos.transformers_senses import SENSE_MODELS
+from benchmarks.zoos.transformers_text import TEXT_MODELS
 
 torchvision()  # transformers imports it too, and cannot where its compiled part does not fit torch
 
 import transformers  # noqa: E402
 
+TABLE = {**TEXT_MODELS, **SENSE_MODELS}
 BATCH, LENGTH, VOCABULARY = 2, 12, 199
 
 
