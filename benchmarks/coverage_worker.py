@@ -100,8 +100,19 @@ def _build(zoo_name: str, name: str) -> tuple[nn.Module, Any]:
     torch.manual_seed(0)
     with quiet():
         model, inputs = zoo(zoo_name).build(name)
-        randomise(model, more(inputs), level=True)
+        wider = more(inputs)
+        randomise(model, wider if _runs(model, wider) else inputs, level=True)
     return model, inputs
+
+
+@torch.no_grad()
+def _runs(model: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> bool:
+    """Whether the model takes inputs doubled along their first dimensions."""
+    try:
+        model.eval()(*inputs[0], **inputs[1])
+    except Exception:  # noqa: BLE001 - whatever the model raises, it does not take them
+        return False
+    return True
 
 
 def _in_double(zoo_name: str, name: str) -> str:
