@@ -16,7 +16,7 @@ import torch
 from torch import fx, nn
 
 from graphprune.capture import Captured
-from graphprune.compare import limit_for, max_relative_error, require_informative
+from graphprune.compare import limit_for, prove_equal
 from graphprune.errors import CertificateError
 from graphprune.fresh_inputs import batch_size, fresh_inputs, with_batch
 from graphprune.onnxrun import OnnxModel
@@ -240,15 +240,9 @@ def _judge(
     part: str, actual: list[Any], expected: list[Any], limit: float, independent: set[int]
 ) -> float:
     try:
-        require_informative(expected, limit, independent=independent)
-        error = max(max_relative_error(a, b) for a, b in zip(actual, expected, strict=True))
+        return prove_equal(actual, expected, limit, independent=independent)
     except CertificateError as failed:
         raise CertificateError(f"certificate failed: {part}: {failed}") from failed
-    if not error <= limit:
-        raise CertificateError(
-            f"certificate failed: {part}: relative error {error:.3g} exceeds the limit {limit:g}"
-        )
-    return error
 
 
 def _outputs(model: Callable[..., Any], inputs: Sequence[Inputs]) -> list[Any]:

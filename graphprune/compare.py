@@ -23,6 +23,8 @@ Each is a few hundred times (float32, float64: far more) the rounding unit, to l
 in another order.
 """
 
+_SHARP, _BLUNT = 10, 0.01
+
 
 def limit_for(tensors: Collection[torch.Tensor]) -> float:
     """The limit of :data:`LIMITS` for these tensors; float32's where none of them is floating."""
@@ -45,6 +47,34 @@ def max_relative_error(actual: Any, reference: Any) -> float:
     if not any(isinstance(expected, torch.Tensor) for _, _, expected in pairs):
         raise CertificateError("the outputs hold no tensor, so there is nothing to compare")
     return max(_error(name, a, b) for name, a, b in pairs)
+
+
+def prove_equal(
+    actual: list[Any], expected: list[Any], limit: float, *, independent: Collection[int] = ()
+) -> float:
+    """The largest relative error over several calls, if that proves two models equal.
+
+    It does if the error is within ``limit`` and every output varies with the input by more than
+    ten times the error (and more than a hundredth of the limit, so that rounding is not all there
+    is to compare): a model that ignored its inputs would be off by as much as the outputs vary.
+
+    Args:
+        actual: pytrees, the outputs of one model for each input.
+        expected: those of the other for the same inputs, which are of the same shapes.
+        limit: largest relative error that passes.
+        independent: see :func:`require_informative`.
+
+    Raises:
+        CertificateError: it does not; the message says why.
+    """
+    error = max(max_relative_error(a, b) for a, b in zip(actual, expected, strict=True))
+    if not error <= limit:
+        # An output that does not vary is the plainer reason where both hold.
+        require_informative(expected, _BLUNT * limit, independent=independent)
+        raise CertificateError(f"relative error {error:.3g} exceeds the limit {limit:g}")
+    resolution = max(_SHARP * error, _BLUNT * limit)
+    require_informative(expected, resolution, independent=independent)
+    return error
 
 
 def varying_outputs(first: Any, second: Any, limit: float = 0.0) -> list[bool]:
@@ -74,12 +104,12 @@ def require_informative(
 ) -> None:
     """Refuse outputs that vary by no more than ``limit`` when the inputs do.
 
-    A model that ignored its inputs would pass the comparison with such outputs. Each floating
+    A model that ignored its inputs could pass a comparison with such outputs. Each floating
     tensor must vary; if there is none, at least one other tensor.
 
     Args:
         outputs: pytrees, from calls on different inputs of the same shapes.
-        limit: the relative error that the comparison allows.
+        limit: a relative change.
         independent: positions of leaves known not to depend on the inputs; they may be constant.
 
     Raises:
@@ -105,7 +135,7 @@ def require_informative(
             raise CertificateError("no output depends on the inputs, so there is nothing to prove")
     if still:
         raise CertificateError(
-            f"{names[still[0]]} does not vary with the input (by more than {limit:g}), so "
+            f"{names[still[0]]} does not vary with the input (by more than {limit:.1g}), so "
             "comparing it proves nothing; use other example inputs, or weights that are not zero"
         )
 

@@ -10,7 +10,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphprune.compare import is_constant, limit_for, max_relative_error, require_informative
+from graphprune.compare import (
+    is_constant,
+    limit_for,
+    max_relative_error,
+    prove_equal,
+    require_informative,
+)
 from graphprune.errors import CertificateError
 
 Pair = namedtuple("Pair", ["a", "b"])
@@ -128,3 +134,28 @@ def test_only_outputs_that_no_input_reaches_may_be_constant() -> None:
         require_informative(outputs, 1e-4, independent={0})
     with pytest.raises(CertificateError, match="no output depends"):
         require_informative(outputs, 1e-4, independent={0, 1})
+
+
+def test_outputs_that_vary_little_are_proved_to_a_tenth_of_how_far_they_vary() -> None:
+    expected = [_t(1.0), _t(1.00005)]  # by less than the limit of 1e-4
+    assert prove_equal(expected, expected, 1e-4) == 0
+    near = [_t(1.000002), _t(1.000052)]
+    assert prove_equal(near, expected, 1e-4) == pytest.approx(2e-6, rel=0.1)
+    ignores_its_input = [_t(1.0), _t(1.0)]
+    far = [_t(1.00001), _t(1.00006)]
+    for wrong in (ignores_its_input, far):
+        with pytest.raises(CertificateError, match="does not vary"):
+            prove_equal(wrong, expected, 1e-4)
+
+
+def test_rounding_alone_proves_nothing() -> None:
+    outputs = [_t(1.0), _t(1.0 + 2.0**-22)]
+    with pytest.raises(CertificateError, match="does not vary"):
+        prove_equal(outputs, outputs, 1e-4)
+
+
+def test_an_error_above_the_limit_is_named() -> None:
+    with pytest.raises(CertificateError, match="0.5 exceeds the limit 0.0001"):
+        prove_equal([_t(1.0), _t(3.0)], [_t(1.0), _t(2.0)], 1e-4)
+    with pytest.raises(CertificateError, match="does not vary"):
+        prove_equal([_t(1.0), _t(3.0)], [_t(2.0), _t(2.0)], 1e-4)
