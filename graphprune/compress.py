@@ -133,14 +133,19 @@ class Compressed:
         """What was asked and what came of it."""
         return make_report(self)
 
-    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+    def save(self, folder: str | Path, *, overwrite: bool = False, latency: bool = True) -> Path:
         """Export to ``folder``: model.onnx, model.pt2, plan.json, report.json, all certified.
+
+        Args:
+            folder: must not exist, or be empty, unless ``overwrite``.
+            overwrite: replace an earlier result.
+            latency: time the dense and the small model for the report.
 
         Raises:
             UsageError: the folder is in use.
             CertificateError: an exported model is not proved equal; nothing is left behind.
         """
-        return deliver(self, Path(folder), overwrite=overwrite)
+        return deliver(self, Path(folder), overwrite=overwrite, latency=latency)
 
     def into(self, model: nn.Module) -> None:
         """Make ``model``, an instance of the class that was compressed, the small model in place.

@@ -46,10 +46,13 @@ def require_deliverable(model: nn.Module | torch.export.ExportedProgram) -> None
             )
 
 
-def deliver(result: Compressed, folder: Path, *, overwrite: bool = False) -> Path:
+def deliver(
+    result: Compressed, folder: Path, *, overwrite: bool = False, latency: bool = True
+) -> Path:
     """Write model.onnx, model.pt2, plan.json and report.json to ``folder``.
 
-    The folder appears only once everything in it is proved.
+    The folder appears only once everything in it is proved. Without ``latency`` the times of the
+    dense and the small model, which are for the report alone, are not measured.
 
     Raises:
         UsageError: the folder is in use or cannot be written.
@@ -68,7 +71,9 @@ def deliver(result: Compressed, folder: Path, *, overwrite: bool = False) -> Pat
         with clock.stage("certify files"):
             certificate = _certify_files(result.certificate, small, place)
         with clock.stage("measure"):
-            report = _measure(result, small, place / "model.onnx")
+            report = _judged(result, place / "model.onnx")
+            if latency:
+                report = _timed(report, result, small, place / "model.onnx")
         names = [path.name for path in onnx_files] + ["model.pt2", "plan.json"]
         dataclasses.replace(
             report,
@@ -87,32 +92,37 @@ def _certify_files(proved: Certificate, small: Captured, place: Path) -> Certifi
     )
 
 
-def _measure(result: Compressed, small: Captured, onnx_path: Path) -> Report:
-    """The report with latencies on the CPU, and rows for the ONNX files before and after."""
-    report, dense = result.report, on_cpu(result.stages.dense)
-    inputs = _latency_inputs(dense)
-    batch = next((t.shape[0] for t in tensor_leaves(inputs) if t.ndim), 0)
-    with tempfile.TemporaryDirectory() as scratch:
-        dense_path = Path(scratch) / "dense.onnx"
-        export_onnx(dense, dense_path)
-        sessions = {"dense onnx": OnnxModel(dense_path), "onnx": OnnxModel(onnx_path)}
-        calls = {
-            "dense": call(dense.module, inputs),
-            "pruned": call(small.module, inputs),
-            **{name: _call(session, inputs) for name, session in sessions.items()},
-        }
-        times = latencies(calls, batch=batch)
-    models = dict(report.models)
-    figures = _judge_onnx(result, sessions["onnx"])
-    models["dense onnx"] = dataclasses.replace(models["dense"], accuracy=None, loss=None)
+def _judged(result: Compressed, onnx_path: Path) -> Report:
+    """The report with a row for the ONNX file, judged on the held-out data where there are any."""
+    models = dict(result.report.models)
+    figures = _judge_onnx(result, OnnxModel(onnx_path))
     models["onnx"] = dataclasses.replace(
         models["pruned"],
         accuracy=figures.get("accuracy"),
         loss=figures.get("loss", figures.get("distance")),
     )
+    return dataclasses.replace(result.report, models=models)
+
+
+def _timed(report: Report, result: Compressed, small: Captured, onnx_path: Path) -> Report:
+    """The report with latencies on the CPU, and a row for an ONNX file of the dense model."""
+    dense = on_cpu(result.stages.dense)
+    inputs = _latency_inputs(dense)
+    batch = next((t.shape[0] for t in tensor_leaves(inputs) if t.ndim), 0)
+    with tempfile.TemporaryDirectory() as scratch:
+        dense_path = Path(scratch) / "dense.onnx"
+        export_onnx(dense, dense_path)
+        calls = {
+            "dense": call(dense.module, inputs),
+            "dense onnx": _call(OnnxModel(dense_path), inputs),
+            "pruned": call(small.module, inputs),
+            "onnx": _call(OnnxModel(onnx_path), inputs),
+        }
+        times = latencies(calls, batch=batch)
+    models = dict(report.models)
+    models["dense onnx"] = dataclasses.replace(models["dense"], accuracy=None, loss=None)
     rows: dict[str, Measured] = {
-        name: dataclasses.replace(models[name], latency_ms=times[name].median_ms)
-        for name in ("dense", "dense onnx", "pruned", "onnx")
+        name: dataclasses.replace(models[name], latency_ms=times[name].median_ms) for name in calls
     }
     one = times["onnx"]
     stated = {"batch": one.batch, "threads": one.threads, "repeats": one.repeats}

@@ -81,9 +81,10 @@ from graphprune.cli.source import model_options, read_source
 @click.option("--kl-weight", type=float, help="Factor of the KL divergence.")
 @click.option("--pass", "passes", multiple=True, help="Extra graph pass, by name or module:Class.")
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
+@click.option("--no-latency", is_flag=True, help="Do not time the dense and the small model.")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier result in the folder.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no summary.")
-def compress(output: str, quiet: bool, overwrite: bool, **options: Any) -> None:
+def compress(output: str, quiet: bool, overwrite: bool, no_latency: bool, **options: Any) -> None:
     """Compress MODEL and write model.onnx, model.pt2, plan.json and report.json.
 
     MODEL is a .pt2 (torch.export), a pickled nn.Module (.pt, with --trust-pickle), or a state
@@ -108,7 +109,7 @@ def compress(output: str, quiet: bool, overwrite: bool, **options: Any) -> None:
     bars = TerminalProgress(console) if console.is_terminal and not quiet else nullcontext()
     with bars as progress:
         result = _run(progress, **options)
-        result.save(folder, overwrite=overwrite)
+        result.save(folder, overwrite=overwrite, latency=not no_latency)
     if not quiet:
         from graphprune.partial.report import read_report
 

@@ -17,7 +17,9 @@ from graphprune.io.text import reason
 from graphprune.partial.result import PartialCompressed, folder_names
 
 
-def deliver(result: PartialCompressed, folder: Path, *, overwrite: bool = False) -> Path:
+def deliver(
+    result: PartialCompressed, folder: Path, *, overwrite: bool = False, latency: bool = True
+) -> Path:
     """Write ``model.safetensors``, ``report.json``, and each part like a result of its own.
 
     Raises:
@@ -31,7 +33,7 @@ def deliver(result: PartialCompressed, folder: Path, *, overwrite: bool = False)
         with clock.stage("deliver parts"):
             for name, placed in result.parts.items():
                 part = place / PARTS / folders[name]
-                deliver_part(placed.compressed, part)
+                deliver_part(placed.compressed, part, latency=latency)
         _save_weights(result.model, place / WEIGHTS)
         files = sorted(p.relative_to(place).as_posix() for p in place.rglob("*") if p.is_file())
         dataclasses.replace(

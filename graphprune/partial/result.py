@@ -97,7 +97,7 @@ class PartialCompressed:
         """What was asked and what came of it."""
         return _report(self)
 
-    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+    def save(self, folder: str | Path, *, overwrite: bool = False, latency: bool = True) -> Path:
         """Write the parts (each as a whole result is written), the weights and the report.
 
         Raises:
@@ -107,7 +107,7 @@ class PartialCompressed:
         """
         from graphprune.partial.deliver import deliver
 
-        return deliver(self, Path(folder), overwrite=overwrite)
+        return deliver(self, Path(folder), overwrite=overwrite, latency=latency)
 
 
 def folder_names(names: list[str]) -> dict[str, str]:

@@ -78,7 +78,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What compress made, with delivery (tested elsewhere, and slow) left out."""
     results: list[Any] = []
 
-    def keep(result: Any, folder: Path, *, overwrite: bool = False) -> Path:
+    def keep(result: Any, folder: Path, **_: bool) -> Path:
         results.append(result)
         return folder
 

@@ -88,6 +88,16 @@ def test_the_report(delivered: tuple[Path, Result]) -> None:
     assert onnx.accuracy == pruned.accuracy
 
 
+def test_latency_can_be_left_out(run: Run, tmp_path: Path) -> None:
+    result = run("compress", "model.pt2", "--no-latency", "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    report = Report.load(tmp_path / "out" / "report.json")
+    assert list(report.models) == ["dense", "pruned", "onnx"]
+    assert all(row.latency_ms is None for row in report.models.values())
+    assert report.models["onnx"].parameters == report.models["pruned"].parameters
+    assert report.latency == {}
+
+
 def test_load_gives_a_model_that_trains_on(delivered: tuple[Path, Result], user: Any) -> None:
     model = graphprune.load(delivered[0])
     assert [n for n, _ in model.named_parameters()] == [
