@@ -20,13 +20,13 @@ from graphprune.objective import Objective, soft_cross_entropy
 
 # Every way of choosing channels that the tables compare: a method, and how its switches learn.
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
-    "mean": ("dirichlet", {"variant": "mean"}),
-    "implicit-1": ("dirichlet", {"variant": "implicit", "samples": 1}),
-    "implicit-5": ("dirichlet", {"variant": "implicit", "samples": 5}),
-    "per-example": ("dirichlet", {"variant": "per-example"}),
-    "mean-sequential": ("dirichlet", {"variant": "mean", "mode": "sequential"}),
-    "per-example-sequential": ("dirichlet", {"variant": "per-example", "mode": "sequential"}),
-    "mean-sum": ("dirichlet", {"variant": "mean", "scale": "sum"}),
+    "mean": ("dirichlet{variant=mean}", {}),
+    "implicit-1": ("dirichlet{variant=implicit}", {"samples": 1}),
+    "implicit-5": ("dirichlet{variant=implicit}", {"samples": 5}),
+    "per-example": ("dirichlet{variant=per-example}", {}),
+    "mean-sequential": ("dirichlet{variant=mean}", {"mode": "sequential"}),
+    "per-example-sequential": ("dirichlet{variant=per-example}", {"mode": "sequential"}),
+    "mean-sum": ("dirichlet{variant=mean,scale=sum}", {}),
     "l1": ("l1", {}),
     "l2": ("l2", {}),
     "random": ("random", {}),

@@ -18,6 +18,7 @@ from graphprune import LearnConfig, MaskedReference, analyse, capture, choose, l
 from graphprune.criteria.magnitude import L2
 from graphprune.criteria.random import Random
 from graphprune.groups import Analysis
+from graphprune.switches.dirichlet import Dirichlet, Variant
 from graphprune.switches.placement import switch_sites
 
 TRAINING = 1200
@@ -51,20 +52,21 @@ def train(net: nn.Module, images: torch.Tensor, labels: torch.Tensor, epochs: in
     net.eval()
 
 
-def settings() -> dict[str, tuple[bool, LearnConfig]]:
-    """By name: whether labels are used, and the configuration."""
+def settings() -> dict[str, tuple[bool, Dirichlet, LearnConfig]]:
+    """By name: whether labels are used, the switch, and how it is learned."""
     found = {}
     for labelled in (True, False):
-        for variant in ("mean", "per-example"):
+        variants: tuple[Variant, ...] = ("mean", "per-example")
+        for variant in variants:
             for mass in (1.0, 0.5, 0.25):
                 for weight in (1.0, 0.0):
                     if variant == "mean" and not labelled and mass == 1:
                         continue  # the uniform switch reproduces the original: nothing to learn
                     name = f"{variant}, mass {mass:g}, KL {weight:g}"
-                    config = LearnConfig(
-                        variant=variant, mass=mass, kl_weight=weight, epochs=2, lr=0.05
-                    )
-                    found[f"{name}, {'labels' if labelled else 'no labels'}"] = labelled, config
+                    method = Dirichlet(variant=variant, mass=mass, lr=0.05)
+                    config = LearnConfig(kl_weight=weight, epochs=2)
+                    name += ", labels" if labelled else ", no labels"
+                    found[name] = labelled, method, config
     return found
 
 
@@ -98,12 +100,13 @@ def main(seeds: int, threads: int) -> None:
             captured = capture(net, images[:2])
             analysis = analyse(captured.module)
             scores = {"l2": L2().score(analysis), "random": Random().score(analysis, seed)}
-            for name, (labelled, config) in settings().items():
+            for name, (labelled, method, config) in settings().items():
                 batches = [
                     ((x,), y if labelled else None)
                     for x, y in zip(images[seen].split(50), labels[seen].split(50), strict=True)
                 ]
-                learned = learn_switches(captured, switch_sites(analysis), batches, config)
+                sites = switch_sites(analysis)
+                learned = learn_switches(captured, sites, batches, method, config=config)
                 scores[name] = learned.scores
             for name, values in scores.items():
                 reached = accuracy(analysis, values, images[held], labels[held])

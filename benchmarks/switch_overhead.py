@@ -30,7 +30,7 @@ from benchmarks.models import NAMES, build
 from graphprune.capture import capture
 from graphprune.groups import analyse
 from graphprune.switches.base import total_penalty
-from graphprune.switches.dirichlet import DirichletConfig, DirichletSwitch, Variant
+from graphprune.switches.dirichlet import Dirichlet, DirichletSwitch, Variant
 from graphprune.switches.network import SwitchedNetwork
 from graphprune.switches.placement import switch_sites
 from graphprune.switches.sites import group_sizes
@@ -62,7 +62,7 @@ def switch_step(
     captured = capture(model, (inputs[:2],))
     sites = switch_sites(analyse(captured.module))
     switches = {
-        group: DirichletSwitch(size, DirichletConfig(variant))
+        group: DirichletSwitch(size, Dirichlet(variant=variant))
         for group, size in group_sizes(sites).items()
     }
     network = SwitchedNetwork(captured, sites, switches, torch.device("cpu"))

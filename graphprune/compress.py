@@ -38,6 +38,7 @@ from graphprune.io import Loss, as_data, check_data_fits
 from graphprune.io.tensors import floating_outputs
 from graphprune.learn import LearnConfig
 from graphprune.masked import MaskedReference
+from graphprune.methods import Method, resolve_method
 from graphprune.objective import Objective
 from graphprune.partial.asked import Request
 from graphprune.partial.compress import compress_parts
@@ -49,7 +50,7 @@ from graphprune.progress import Progress
 from graphprune.recalibrate import recalibrate_batchnorm
 from graphprune.reporting import make_report
 from graphprune.rewrite import retrace_shapes
-from graphprune.scoring import Scores, resolve_method, score_channels
+from graphprune.scoring import Scores, score_channels
 from graphprune.target import Target, parse_target
 from graphprune.userloss import checked_loss
 
@@ -59,7 +60,7 @@ class CompressConfig:
     """Everything about a compression that has a sensible default.
 
     Attributes:
-        learn: how Dirichlet switches are learned.
+        learn: how switches are learned.
         finetune: how the small model is trained on; its ``epochs`` is set by ``finetune_epochs``.
         distill: fine-tune towards the original model's outputs too.
         ranking: ``local`` thins all groups alike, ``global`` compares scores between groups.
@@ -163,7 +164,7 @@ def compress(  # noqa: PLR0913 - the one call that users type; the rest is in th
     example_inputs: Any,
     *,
     target: str | Target = "channels=0.5",
-    method: str = "auto",
+    method: str | Method = "auto",
     data: Any = None,
     loss: Loss | None = None,
     finetune_epochs: int = 0,
@@ -178,9 +179,10 @@ def compress(  # noqa: PLR0913 - the one call that users type; the rest is in th
         model: any module or exported program; it is evaluated in eval mode.
         example_inputs: a tensor, a tuple of arguments, or a dict of keyword arguments.
         target: fraction that stays: ``channels=0.5``, ``params=0.3`` or ``macs=0.4``.
-        method: ``dirichlet`` learns importance switches from data (Adamczewski & Park, Dirichlet
-            Pruning, algorithm 1); ``l1``, ``l2``, ``random`` and other registered criteria need
-            none; ``auto`` is dirichlet where there are data, else l2.
+        method: kinds of switches such as ``dirichlet`` learn from data (Adamczewski & Park,
+            Dirichlet Pruning, algorithm 1); criteria such as ``l2`` score without training;
+            ``auto`` is dirichlet where there are data, else l2. A name, with options as in
+            ``dirichlet{variant=implicit}``, or the object itself.
         data: anything :func:`graphprune.io.as_data` takes: a DataLoader, (x, y), x, ….
         loss: ``loss(output, target)``; default cross-entropy, and without labels the distance to
             the original's outputs.
@@ -197,8 +199,7 @@ def compress(  # noqa: PLR0913 - the one call that users type; the rest is in th
     config = _seeded(config or CompressConfig())
     seed = config.learn.seed
     target = parse_target(target)
-    asked = method
-    method, method_note = resolve_method(method, data is not None)
+    ranked_by, method_note = resolve_method(method, data is not None)
     if finetune_epochs < 0:
         raise DataError(f"finetune_epochs is {finetune_epochs}; give 0 or more")
     if finetune_epochs and data is None:
@@ -218,7 +219,7 @@ def compress(  # noqa: PLR0913 - the one call that users type; the rest is in th
         if failure.__cause__ is None or not isinstance(model, nn.Module) or before is None:
             raise  # nothing that torch.export said of a module
         before.restore()  # what the failed attempt may have left in the module's attributes
-        request = Request(target, asked, data is not None, finetune_epochs, config)
+        request = Request(target, method, data is not None, finetune_epochs, config)
         return compress_parts(model, example_inputs, request, failure)
     with clock.stage("analyse"):
         analysis = analyse(dense.module)
@@ -226,7 +227,7 @@ def compress(  # noqa: PLR0913 - the one call that users type; the rest is in th
         scores = score_channels(
             dense,
             analysis,
-            method,
+            ranked_by,
             feed.training(config.learn.seed) if feed else None,
             learn=config.learn,
             loss=loss,

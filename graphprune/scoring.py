@@ -9,15 +9,13 @@ import torch
 
 from graphprune.capture import Captured
 from graphprune.devices import Batch
-from graphprune.errors import UsageError
 from graphprune.groups import Analysis
 from graphprune.io.loss import Loss
 from graphprune.learn import LearnConfig, LearnResult, learn_switches
+from graphprune.methods import Method, resolve_method
 from graphprune.progress import Progress
-from graphprune.registry import CRITERIA
+from graphprune.switches.method import SwitchMethod
 from graphprune.switches.placement import switch_sites
-
-LEARNED = "dirichlet"
 
 
 @dataclass(frozen=True)
@@ -37,30 +35,10 @@ class Scores:
     notes: tuple[str, ...] = field(default=())
 
 
-def resolve_method(method: str, has_data: bool) -> tuple[str, str]:
-    """The method meant by ``auto``, with a note for the user.
-
-    Raises:
-        UsageError: an unknown method, or one that needs data where there are none.
-    """
-    if method == "auto":
-        if has_data:
-            return LEARNED, ""
-        return "l2", "no data given: channels were ranked by the L2 norm of their weights"
-    known = [LEARNED, *CRITERIA.names()]
-    if method not in known and ":" not in method:
-        raise UsageError(f"method {method!r} is not known; use auto, {', '.join(known)}")
-    if method == LEARNED and not has_data:
-        raise UsageError(
-            "method dirichlet learns from data; give --data (data=), or use l2, l1 or random"
-        )
-    return method, ""
-
-
 def score_channels(  # noqa: PLR0913
     captured: Captured,
     analysis: Analysis,
-    method: str,
+    method: str | Method,
     data: Iterable[Batch] | None,
     *,
     learn: LearnConfig,
@@ -72,7 +50,7 @@ def score_channels(  # noqa: PLR0913
     Args:
         captured: the model; it stays as it is.
         analysis: of ``captured.module``.
-        method: a resolved method, see :func:`resolve_method`.
+        method: a kind of switch or a criterion, or its name.
         data: batches ``(inputs, target or None)``; needed by learned methods.
         learn: how switches are learned; its seed serves criteria too.
         loss: the user's ``loss(output, target)``.
@@ -81,18 +59,19 @@ def score_channels(  # noqa: PLR0913
     Raises:
         UsageError: the method names no criterion, or one that needs data lacks them.
     """
-    if method != LEARNED:
-        criterion = CRITERIA.load(method)
-        if not callable(getattr(criterion, "score", None)):
-            raise UsageError(
-                f"method {method} is no criterion: it has no score(analysis, seed); "
-                "see graphprune.criteria.base.Criterion"
-            )
-        criterion = criterion() if isinstance(criterion, type) else criterion
-        return Scores(criterion.score(analysis, learn.seed), method)
-    if data is None:
-        raise UsageError("method dirichlet learns from data; give --data (data=)")
-    result = learn_switches(captured, switch_sites(analysis), data, learn, loss, progress)
+    method, _ = resolve_method(method, data is not None)
+    if not isinstance(method, SwitchMethod):
+        return Scores(method.score(analysis, learn.seed), method.name)
+    assert data is not None
+    result = learn_switches(
+        captured,
+        switch_sites(analysis),
+        data,
+        method.prepared(analysis),
+        config=learn,
+        loss=loss,
+        progress=progress,
+    )
     by_group, unreached = {}, []
     for group in analysis.groups:
         found = result.scores.get(group.name, torch.ones(0))
@@ -105,4 +84,4 @@ def score_channels(  # noqa: PLR0913
         if unreached
         else ()
     )
-    return Scores(by_group, method, result, notes)
+    return Scores(by_group, method.name, result, notes)

@@ -28,7 +28,8 @@ from graphprune.cli.source import model_options, read_source
     "--method",
     default="auto",
     show_default=True,
-    help="dirichlet, l1, l2, random or a plug-in; auto: dirichlet with data, else l2.",
+    help="How channels are ranked: dirichlet, l1, l2, random or a plug-in, with options as in "
+    "dirichlet{prior=0.5}; auto: dirichlet with data, else l2. See graphprune passes.",
 )
 @click.option(
     "--data", help="train.npz, a folder of class folders of images, or package.module:function."
@@ -59,8 +60,7 @@ from graphprune.cli.source import model_options, read_source
 @click.option(
     "--variant",
     type=click.Choice(["auto", "mean", "implicit", "per-example"]),
-    default="auto",
-    help="How Dirichlet switches are drawn while they are learned.",
+    help="How Dirichlet switches are drawn while they are learned (default: auto).",
 )
 @click.option("--samples", default=1, show_default=True, help="Draws a step (variant implicit).")
 @click.option(
@@ -73,9 +73,7 @@ from graphprune.cli.source import model_options, read_source
 @click.option(
     "--switch-scale",
     type=click.Choice(["mean-one", "sum"]),
-    default="mean-one",
-    show_default=True,
-    help="mean-one starts at the identity; sum is the paper's form.",
+    help="mean-one (default) starts at the identity; sum is the paper's form.",
 )
 @click.option("--switch-epochs", default=1, show_default=True, help="Epochs of switch learning.")
 @click.option("--kl-weight", type=float, help="Factor of the KL divergence.")
@@ -132,13 +130,7 @@ def _run(progress: Any, **given: Any) -> Any:
     target = parse_target(given["target"])
     passes = tuple(make_pass(text) for text in given["passes"])
     loss = load_loss(given["loss"]) if given["loss"] else None
-    learn = LearnConfig(
-        variant=given["variant"],
-        samples=given["samples"],
-        mode=given["mode"],
-        scale=given["switch_scale"],
-        epochs=given["switch_epochs"],
-    )
+    learn = LearnConfig(samples=given["samples"], mode=given["mode"], epochs=given["switch_epochs"])
     if given["kl_weight"] is not None:
         learn = replace(learn, kl_weight=given["kl_weight"])
     finetune = FinetuneConfig()
@@ -165,9 +157,28 @@ def _run(progress: Any, **given: Any) -> Any:
         source.loaded.model,
         source.inputs,
         target=target,
-        method=given["method"],
+        method=_method(given),
         data=source.data,
         loss=loss,
         finetune_epochs=given["finetune_epochs"],
         config=config,
     )
+
+
+def _method(given: dict[str, Any]) -> Any:
+    """The method's name, or the Dirichlet switch with the options that are of it alone."""
+    from graphprune.errors import UsageError
+    from graphprune.methods import AUTO, LEARNED, make_method
+    from graphprune.switches.dirichlet import Dirichlet
+
+    own = {"variant": given["variant"], "scale": given["switch_scale"]}
+    own = {field: value for field, value in own.items() if value is not None}
+    if not own:
+        return given["method"]
+    method = make_method(LEARNED if given["method"] == AUTO else given["method"])
+    if not isinstance(method, Dirichlet):
+        raise UsageError(
+            f"--variant and --switch-scale are for dirichlet; method {given['method']} takes its "
+            "options as name{option=value}"
+        )
+    return replace(method, **own)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from graphprune.errors import ModelError, UsageError
 from graphprune.io.text import one_line
-from graphprune.scoring import LEARNED, resolve_method
+from graphprune.methods import AUTO, Method, resolve_method
+from graphprune.switches.method import SwitchMethod
 from graphprune.target import Target
 
 if TYPE_CHECKING:
@@ -30,21 +31,19 @@ class Request:
     """
 
     target: Target
-    method: str
+    method: str | Method
     has_data: bool
     finetune_epochs: int
     config: CompressConfig
 
 
-def allowed(request: Request, failure: ModelError) -> tuple[str, list[str]]:
+def allowed(request: Request, failure: ModelError) -> tuple[Method, list[str]]:
     """The method to use, and notes for the user.
 
     Raises:
         UsageError: something is asked for that a model in parts cannot have.
     """
     config, why = request.config, f"the model cannot be captured whole ({explain(failure)})"
-    if request.method == LEARNED:
-        raise UsageError(f"method dirichlet needs the whole model as a graph; use l2: {why}")
     if request.finetune_epochs or (request.has_data and config.recalibrate):
         raise UsageError(
             "fine-tuning and --recalibrate need the whole model as a graph; compress without them "
@@ -56,11 +55,13 @@ def allowed(request: Request, failure: ModelError) -> tuple[str, list[str]]:
         raise UsageError(
             f"ranking {config.ranking} compares groups across the whole graph; use local: {why}"
         )
-    method, _ = resolve_method(request.method, False)
+    method, _ = resolve_method(request.method, request.method != AUTO)
+    if isinstance(method, SwitchMethod):
+        raise UsageError(f"method {method.name} needs the whole model as a graph; use l2: {why}")
     notes = [f"captured in parts: {why}"]
     if request.has_data:
         notes.append("the data are not used: learning switches needs the whole model as a graph")
-    if request.method == "auto":
+    if request.method == AUTO:
         notes.append("channels were ranked by the L2 norm of their weights")
     return method, notes
 

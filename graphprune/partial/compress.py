@@ -75,7 +75,7 @@ def compress_parts(
             {name: one.by_group for name, one in scores.items()},
             request.target,
             _whole(original, found, request.target, dense_macs),
-            partial(choose, method=method, heads=config.heads),
+            partial(choose, method=method.name, heads=config.heads),
         )
         notes += [shares.note] if shares.note else []
     with clock.stage("shrink and certify parts"):
@@ -105,7 +105,7 @@ def compress_parts(
         config.source or type(model).__name__,
         explain(failure),
         str(request.target),
-        method,
+        method.name,
         (dense_macs, _macs(built.model, inputs, seed, failure)),
         count_parameters(model),
         _left(model, {**found.left, **built.refused}),

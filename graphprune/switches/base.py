@@ -12,13 +12,14 @@ from torch import nn
 class Switch(nn.Module, ABC):
     """A learned scale for the ``size`` channels of one group.
 
-    In training mode ``forward`` returns what :meth:`draw` gives, in evaluation mode the mean.
+    In training mode ``forward`` returns what :meth:`sample` gives, in evaluation mode the mean.
     ``examples`` is set by the learning loop to the batch size when ``per_example`` is true.
 
     Attributes:
         size: number of channels D.
         per_example: whether ``forward`` returns one scale per example of the batch.
         examples: batch size of the coming forward pass, None for one scale for the whole batch.
+        mirrored: whether the coming draw is the mirror image of the last one.
     """
 
     def __init__(self, size: int, *, per_example: bool = False) -> None:
@@ -28,11 +29,12 @@ class Switch(nn.Module, ABC):
         self.size = size
         self.per_example = per_example
         self.examples: int | None = None
+        self.mirrored = False
 
     def forward(self) -> torch.Tensor:
         """The scale: float of shape (D,), or (B, D) when ``examples`` is B."""
         if self.training:
-            return self.draw(self.examples)
+            return self.sample(self.examples)
         return self.mean()
 
     @property
@@ -41,7 +43,7 @@ class Switch(nn.Module, ABC):
         return True
 
     @abstractmethod
-    def draw(self, examples: int | None = None) -> torch.Tensor:
+    def sample(self, examples: int | None = None) -> torch.Tensor:
         """A differentiable draw of the scale: (D,), or (``examples``, D) of independent draws."""
 
     @abstractmethod
@@ -51,6 +53,19 @@ class Switch(nn.Module, ABC):
     @abstractmethod
     def penalty(self) -> torch.Tensor:
         """Scalar added to the loss, times a weight (for a variational switch: the KL, in nats)."""
+
+    def advance(self, share: float) -> None:
+        """Called before each step with the share of the steps done, 0 to 1, for schedules."""
+
+    def mirrored_gradient(self, difference: torch.Tensor) -> None:
+        """Add the antithetic estimate to the gradients (methods with ``antithetic`` only).
+
+        ``forward`` gives a draw and, after :attr:`mirrored` is set, the draw that mirrors it.
+
+        Args:
+            difference: loss of the mirrored draw less that of the first, scalar.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no mirrored draws")
 
     @abstractmethod
     def uncertainty(self) -> torch.Tensor:

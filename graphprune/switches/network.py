@@ -1,7 +1,8 @@
-"""The original model with switches in it: frozen weights, batch norm in evaluation mode."""
+"""The original model with switches in it."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,12 +19,16 @@ from graphprune.switches.sites import SwitchSite
 
 
 class SwitchedNetwork:
-    """A captured model with one switch per group, ready to learn the switches alone.
+    """A captured model with one switch per group, ready to learn.
+
+    With frozen weights these share memory with the captured model's and require no gradient, and
+    all but the switches is in evaluation mode. Where weights are trained they are copies, and the
+    whole network is in training mode.
 
     Attributes:
-        module: the switched graph; its weights share memory with the captured model's and require
-            no gradient, its switches are in training mode, all else is in evaluation mode.
-        original: the same graph without switches (weights shared), for reference outputs.
+        module: the switched graph.
+        original: the graph without switches, with the captured model's weights (shared memory) and
+            in evaluation mode, for reference outputs.
         switches: group name to switch.
     """
 
@@ -33,20 +38,41 @@ class SwitchedNetwork:
         sites: Sequence[SwitchSite],
         switches: Mapping[str, Switch],
         device: torch.device,
+        *,
+        trained: bool = False,
     ) -> None:
         self._captured = captured
         self.switches = dict(switches)
         self.original: TrainableGraphModule = captured.module.frozen().eval()
         move(self.original, device)
         # Made after the move, so that both share the weights on that device too.
-        self.module: TrainableGraphModule = self.original.frozen()
+        self.module: TrainableGraphModule = (
+            copy.deepcopy(captured.module) if trained else self.original.frozen()
+        )
+        self._weights = list(self.module.parameters()) if trained else []
+        self._names = [*self.module.state_dict()]
         InsertSwitches(sites=tuple(sites), switches=switches)(self.module)
         move(self.module, device)
+        if trained:
+            self.module.train()
         self.module.get_submodule("switches").train()
 
-    def parameters(self) -> list[nn.Parameter]:
-        """What is learned: the parameters of the switches."""
+    def switch_parameters(self) -> list[nn.Parameter]:
+        """The parameters of the switches."""
         return [p for switch in self.switches.values() for p in switch.parameters()]
+
+    def weight_parameters(self) -> list[nn.Parameter]:
+        """The model's own parameters, where they are trained; else none."""
+        return self._weights
+
+    def parameters(self) -> list[nn.Parameter]:
+        """All that is learned."""
+        return [*self.switch_parameters(), *self._weights]
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Copies of the model's own parameters and buffers by name, on the CPU."""
+        state = self.module.state_dict()
+        return {name: state[name].detach().cpu().clone() for name in self._names}
 
     def inputs(self, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """A batch's inputs as (args, kwargs) of the captured model.

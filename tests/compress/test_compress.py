@@ -203,9 +203,8 @@ CONFIGS = {
     "global": CompressConfig(ranking="global"),
     "no distillation": CompressConfig(distill=False, finetune=FinetuneConfig(optimizer="adamw")),
     "no looking": CompressConfig(evaluate=False, recalibrate=False),
-    "sequential sum": CompressConfig(learn=LearnConfig(mode="sequential", scale="sum")),
-    "implicit": CompressConfig(learn=LearnConfig(variant="implicit", samples=2)),
-    "per example": CompressConfig(learn=LearnConfig(variant="per-example", mass=1.0)),
+    "sequential sum": CompressConfig(learn=LearnConfig(mode="sequential")),
+    "implicit": CompressConfig(learn=LearnConfig(samples=2)),
     "few steps": CompressConfig(learn=LearnConfig(max_steps=1)),
 }
 

@@ -11,7 +11,8 @@ from graphprune.capture import Captured, capture
 from graphprune.errors import DataError, TrainingError, UsageError
 from graphprune.learn import LearnConfig, learn_switches
 from graphprune.passes.insert_switches import InsertSwitches
-from graphprune.switches.dirichlet import DirichletSwitch
+from graphprune.switches.dirichlet import Dirichlet, DirichletSwitch
+from graphprune.switches.method import SwitchGroup
 from graphprune.switches.sites import SwitchSite
 
 Data = list[tuple[tuple[torch.Tensor, ...], torch.Tensor | None]]
@@ -74,8 +75,11 @@ def test_ignored_channels_are_ranked_last(
     planted: tuple[Captured, tuple[SwitchSite, ...], Data], variant: str, mode: str, labels: bool
 ) -> None:
     captured, sites, data = planted
-    config = LearnConfig(variant=variant, mode=mode, epochs=16, lr=0.05)  # type: ignore[arg-type]
-    result = learn_switches(captured, sites, data if labels else unlabelled(data), config)
+    config = LearnConfig(mode=mode, epochs=16)  # type: ignore[arg-type]
+    method = Dirichlet(variant=variant, lr=0.05)  # type: ignore[arg-type]
+    result = learn_switches(
+        captured, sites, data if labels else unlabelled(data), method, config=config
+    )
     assert_ignored_channels_last(result.scores)
     rounds = 2 if mode == "sequential" else 1
     assert len(result.history) == 16 * len(data) * rounds
@@ -94,7 +98,9 @@ def test_every_live_channel_beats_every_ignored_one(
         captured.module.get_parameter("3.weight")[:LIVE] = captured.module.get_parameter(
             "3.weight"
         )[:LIVE].sign() * (torch.arange(8) < LIVE)
-    result = learn_switches(captured, sites[1:], unlabelled(data), LearnConfig(epochs=20, lr=0.05))
+    result = learn_switches(
+        captured, sites[1:], unlabelled(data), Dirichlet(lr=0.05), config=LearnConfig(epochs=20)
+    )
     scores = result.scores["3.weight"]
     assert scores[LIVE:].max() < scores[:LIVE].min()
 
@@ -106,7 +112,7 @@ def test_the_model_is_left_as_it_was(
     graph, state = str(captured.module.graph), captured.module.state_dict()
     before = {name: tensor.clone() for name, tensor in state.items()}
     random_state = torch.get_rng_state()
-    learn_switches(captured, sites, data, LearnConfig(variant="per-example"))
+    learn_switches(captured, sites, data, Dirichlet(variant="per-example"))
     assert torch.equal(torch.get_rng_state(), random_state)
     assert str(captured.module.graph) == graph
     assert all(torch.equal(before[n], t) for n, t in captured.module.state_dict().items())
@@ -117,8 +123,9 @@ def test_seeds_decide(planted: tuple[Captured, tuple[SwitchSite, ...], Data]) ->
     captured, sites, data = planted
 
     def scores(seed: int) -> torch.Tensor:
-        config = LearnConfig(variant="implicit", samples=2, seed=seed)
-        return learn_switches(captured, sites, data, config).scores["0.weight"]
+        config = LearnConfig(samples=2, seed=seed)
+        method = Dirichlet(variant="implicit")
+        return learn_switches(captured, sites, data, method, config=config).scores["0.weight"]
 
     assert torch.equal(scores(1), scores(1))
     assert not torch.equal(scores(1), scores(2))
@@ -128,7 +135,7 @@ def test_the_first_step_sees_the_original_loss(
     planted: tuple[Captured, tuple[SwitchSite, ...], Data],
 ) -> None:
     captured, sites, data = planted
-    result = learn_switches(captured, sites, data, LearnConfig(max_steps=1))
+    result = learn_switches(captured, sites, data, config=LearnConfig(max_steps=1))
     inputs, target = data[0]
     assert target is not None
     expected = F.cross_entropy(captured.module(*inputs), target).item()
@@ -142,7 +149,7 @@ def test_the_kl_pulls_towards_the_prior(
     captured, sites, data = planted
     kl = {
         weight: learn_switches(
-            captured, sites, data, LearnConfig(kl_weight=weight, epochs=10)
+            captured, sites, data, config=LearnConfig(kl_weight=weight, epochs=10)
         ).history[-1]["kl"]
         for weight in (0.0, 100.0)
     }
@@ -180,14 +187,14 @@ def test_reports_progress_and_lets_interrupts_through(
         assert set(info) == {"loss", "kl"}
         seen.append((stage, done, total))
 
-    learn_switches(captured, sites, data, LearnConfig(epochs=4), progress=progress)
+    learn_switches(captured, sites, data, config=LearnConfig(epochs=4), progress=progress)
     assert seen[-1] == ("learn", 20, 20)
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        learn_switches(captured, sites, data, LearnConfig(epochs=4), progress=interrupt)
+        learn_switches(captured, sites, data, config=LearnConfig(epochs=4), progress=interrupt)
 
 
 def test_a_loss_that_is_not_finite_names_its_step(
@@ -218,19 +225,20 @@ def test_keyword_inputs_and_custom_switches() -> None:
     x, gate = torch.randn(8, 3), torch.rand(8, 4)
     captured = capture(TwoInputs(), ((x,), {"gate": gate}))
     linear = next(n.name for n in captured.module.graph.nodes if "linear" in str(n.target))
-    made: list[tuple[int, bool]] = []
+    made: list[SwitchGroup] = []
 
-    def make(size: int, batched: bool) -> DirichletSwitch:
-        made.append((size, batched))
-        return DirichletSwitch(size)
+    class Watched(Dirichlet):
+        def switch(self, group: SwitchGroup) -> DirichletSwitch:
+            made.append(group)
+            return super().switch(group)
 
     result = learn_switches(
         captured,
         [SwitchSite(linear, "a", along(4, 2))],
         [((x, gate), None), ({"x": x, "gate": gate}, None)],
-        LearnConfig(make_switch=make, mass=0.5),
+        Watched(),
     )
-    assert made == [(4, True)]
+    assert made == [SwitchGroup("a", 4, batched=True)]
     assert len(result.history) == 2
 
 
@@ -243,28 +251,23 @@ def test_no_data_no_labels_and_bad_settings(
     with pytest.raises(DataError, match="only once"):
         learn_switches(captured, sites, iter(data[:1]))
     with pytest.raises(UsageError, match="without labels"):
-        learn_switches(captured, sites, unlabelled(data), LearnConfig(variant="mean", mass=1.0))
-    auto = learn_switches(captured, sites, unlabelled(data), LearnConfig(mass=1.0, max_steps=1))
-    assert auto.variant == "per-example"
+        learn_switches(captured, sites, unlabelled(data), Dirichlet(variant="mean", mass=1.0))
+    auto = learn_switches(
+        captured, sites, unlabelled(data), Dirichlet(mass=1.0), config=LearnConfig(max_steps=1)
+    )
+    assert auto.method == Dirichlet(variant="per-example", mass=1.0)
     assert learn_switches(captured, [], data).scores == {}
 
 
 @pytest.mark.parametrize(
     "options",
     [
-        {"variant": "median"},
         {"mode": "parallel"},
         {"samples": 0},
         {"epochs": 0},
         {"max_steps": 0},
-        {"lr": 0.0},
-        {"lr": float("nan")},
-        {"mass": 0.0},
-        {"mass": 1.5},
         {"kl_weight": -1.0},
         {"kl_anneal": 2.0},
-        {"prior": 0.0},
-        {"scale": "large"},
     ],
 )
 def test_bad_settings_are_refused(options: dict[str, object]) -> None:

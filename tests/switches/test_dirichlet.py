@@ -9,11 +9,11 @@ import torch
 
 from graphprune.errors import UsageError
 from graphprune.switches.base import total_penalty
-from graphprune.switches.dirichlet import DirichletConfig, DirichletSwitch
+from graphprune.switches.dirichlet import Dirichlet, DirichletSwitch
 
 
 def with_random_phi(size: int, **config: object) -> DirichletSwitch:
-    switch = DirichletSwitch(size, DirichletConfig(**config))  # type: ignore[arg-type]
+    switch = DirichletSwitch(size, Dirichlet(**config))  # type: ignore[arg-type]
     with torch.no_grad():
         switch.raw.copy_(torch.randn(size) * 2 + 1)
     return switch
@@ -39,7 +39,7 @@ def test_kl_is_the_printed_formula(prior: float) -> None:
 
 
 def test_kl_is_zero_at_the_prior_and_grows_away_from_it() -> None:
-    at_prior = DirichletSwitch(5, DirichletConfig(prior=2.0, initial=2.0))
+    at_prior = DirichletSwitch(5, Dirichlet(prior=2.0, initial=2.0))
     assert abs(at_prior.kl().item()) < 1e-5
     assert with_random_phi(5, prior=2.0).kl().item() > 0.05
 
@@ -52,7 +52,7 @@ def test_joint_penalty_is_the_sum_over_sizes_and_priors() -> None:
 
 @pytest.mark.parametrize("variant", ["mean", "implicit", "per-example"])
 def test_the_uniform_mean_one_switch_is_the_identity(variant: str) -> None:
-    switch = DirichletSwitch(37, DirichletConfig(variant=variant)).eval()  # type: ignore[arg-type]
+    switch = DirichletSwitch(37, Dirichlet(variant=variant)).eval()  # type: ignore[arg-type]
     torch.testing.assert_close(switch(), torch.ones(37), rtol=0, atol=1e-6)
 
 
@@ -69,7 +69,7 @@ def test_scales_sum_to_what_they_promise() -> None:
 
 def test_draws_have_the_posterior_mean_and_deviation() -> None:
     switch = with_random_phi(4, variant="per-example")
-    draws = switch.draw(40_000).detach()
+    draws = switch.sample(40_000).detach()
     assert draws.shape == (40_000, 4)
     torch.testing.assert_close(draws.mean(0), switch.mean().detach(), rtol=0.05, atol=0.02)
     torch.testing.assert_close(draws.std(0), switch.uncertainty(), rtol=0.05, atol=0.02)
@@ -82,13 +82,13 @@ def test_pathwise_gradient_agrees_with_the_gradient_of_the_moment() -> None:
     total = phi.sum()
     moment = phi[0] * (phi[0] + 1) / (total * (total + 1))
     (expected,) = torch.autograd.grad(moment, switch.raw)
-    sampled = switch.draw(200_000)[:, 0].square().mean()
+    sampled = switch.sample(200_000)[:, 0].square().mean()
     (actual,) = torch.autograd.grad(sampled, switch.raw)
     torch.testing.assert_close(actual, expected, rtol=0.05, atol=2e-4)
 
 
 def test_forward_follows_mode_and_examples() -> None:
-    switch = DirichletSwitch(5, DirichletConfig(variant="per-example"))
+    switch = DirichletSwitch(5, Dirichlet(variant="per-example"))
     assert switch.per_example
     switch.examples = 3
     drawn = switch()
@@ -101,7 +101,7 @@ def test_forward_follows_mode_and_examples() -> None:
 
 
 def test_tiny_concentrations_stay_finite() -> None:
-    switch = DirichletSwitch(6, DirichletConfig(variant="implicit"))
+    switch = DirichletSwitch(6, Dirichlet(variant="implicit"))
     with torch.no_grad():
         switch.raw.fill_(-200.0)
     value = switch().square().sum() + switch.kl()
@@ -124,6 +124,12 @@ def test_importance_is_relative_in_both_scales() -> None:
         ({"variant": "median"}, "median"),
         ({"scale": "big"}, "big"),
         ({"prior": 0.0}, "prior"),
+        ({"mass": 0.0}, "mass"),
+        ({"mass": 1.5}, "mass"),
+        ({"lr": 0.0}, "lr"),
+        ({"lr": math.nan}, "lr"),
+        ({"weights": "thawed"}, "thawed"),
+        ({"weights_lr": 0.0}, "weights_lr"),
         ({"prior": math.nan}, "prior"),
         ({"initial": -1.0}, "initial"),
         ({"initial": math.inf}, "initial"),
@@ -131,7 +137,7 @@ def test_importance_is_relative_in_both_scales() -> None:
 )
 def test_bad_settings_are_named(options: dict[str, object], word: str) -> None:
     with pytest.raises(UsageError, match=word):
-        DirichletConfig(**options)  # type: ignore[arg-type]
+        Dirichlet(**options)  # type: ignore[arg-type]
 
 
 def test_a_switch_without_channels_is_refused() -> None:

@@ -1,0 +1,62 @@
+"""Methods by name: kinds of switches, which learn, and criteria, which do not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphprune.criteria.base import Criterion
+from graphprune.errors import UsageError
+from graphprune.options import Spec, build
+from graphprune.registry import CRITERIA, SWITCHES
+from graphprune.switches.method import SwitchMethod
+
+Method = SwitchMethod | Criterion
+AUTO, LEARNED, WITHOUT_DATA = "auto", "dirichlet", "l2"
+
+
+def make_method(text: str) -> Method:
+    """The method called ``name``, ``name{option=value,...}`` or ``package.module:Name``.
+
+    Raises:
+        UsageError: there is no such method, or it refuses its options.
+    """
+    spec = Spec.parse(text)
+    made = build(_find(spec.name), spec)
+    if isinstance(made, SwitchMethod) or callable(getattr(made, "score", None)):
+        method: Method = made
+        return method
+    raise UsageError(
+        f"method {spec.name} is neither a SwitchMethod nor a criterion: it has no "
+        "score(analysis, seed); see graphprune.switches.method and graphprune.criteria.base"
+    )
+
+
+def resolve_method(method: str | Method, has_data: bool) -> tuple[Method, str]:
+    """The method meant, also by ``auto``, with a note for the user.
+
+    Raises:
+        UsageError: an unknown method, or one that needs data where there are none.
+    """
+    if method == AUTO:
+        if has_data:
+            return make_method(LEARNED), ""
+        note = "no data given: channels were ranked by the L2 norm of their weights"
+        return make_method(WITHOUT_DATA), note
+    found = make_method(method) if isinstance(method, str) else method
+    if isinstance(found, SwitchMethod) and not has_data:
+        raise UsageError(
+            f"method {found.name} learns from data; give --data (data=), or use l2, l1 or random"
+        )
+    return found, ""
+
+
+def _find(name: str) -> Any:
+    switches, criteria = SWITCHES.names(), CRITERIA.names()
+    if ":" in name:
+        return CRITERIA.load(name)
+    if name in switches:
+        return SWITCHES.load(name)
+    if name in criteria:
+        return CRITERIA.load(name)
+    known = ", ".join(sorted({*switches, *criteria}))
+    raise UsageError(f"method {name!r} is not known; use auto, {known}")

@@ -1,0 +1,87 @@
+"""What a plug-in of group ``graphprune.switches`` is: one kind of switch, and how it is learned."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from graphprune.errors import UsageError
+from graphprune.groups import Analysis
+from graphprune.switches.base import Switch
+
+Weights = Literal["frozen", "trained"]
+
+
+@dataclass(frozen=True)
+class SwitchGroup:
+    """The channel group that a switch is made for.
+
+    Attributes:
+        name: of the group.
+        size: number of channels D.
+        batched: whether every value that is scaled begins with the batch, so that the switch may
+            give one scale for each example.
+    """
+
+    name: str
+    size: int
+    batched: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwitchMethod(ABC):
+    """One kind of switch. Its fields are what users may set, as ``name{field=value}`` too.
+
+    Attributes:
+        name: under which it is registered.
+        antithetic: whether the switches' gradient is estimated from two mirrored draws
+            (:meth:`graphprune.switches.base.Switch.mirrored_gradient`), not by backpropagation.
+        weights: "frozen" learns the switches alone; "trained" the weights along with them.
+        weights_lr: Adam's step for the weights.
+    """
+
+    name: ClassVar[str]
+    antithetic: ClassVar[bool] = False
+    weights: Weights = "frozen"
+    weights_lr: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if self.weights not in ("frozen", "trained"):
+            raise UsageError(f"unknown weights '{self.weights}'; use frozen or trained")
+        require_positive(self.name, weights_lr=self.weights_lr)
+
+    @property
+    @abstractmethod
+    def step(self) -> float:
+        """Adam's step for the switches' parameters."""
+
+    @abstractmethod
+    def switch(self, group: SwitchGroup) -> Switch:
+        """A fresh switch for one group."""
+
+    def prepared(self, analysis: Analysis) -> SwitchMethod:
+        """The method with what it must know of the model, such as what each channel costs."""
+        del analysis
+        return self
+
+    def settled(self, *, teachable: bool) -> SwitchMethod:
+        """The method as it will be used; ``teachable`` says whether there are labels or a loss.
+
+        Raises:
+            UsageError: it could not learn.
+        """
+        del teachable
+        return self
+
+
+def require_positive(name: str, **values: float) -> None:
+    """Refuse options that are not positive and finite.
+
+    Raises:
+        UsageError: naming the method and the option.
+    """
+    for option, value in values.items():
+        if not (value > 0 and math.isfinite(value)):
+            raise UsageError(f"{option} of {name} must be positive and finite, got {value}")
