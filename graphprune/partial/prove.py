@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -38,7 +39,8 @@ class WholeProof:
         outside_error: largest relative error of the whole model's outputs against the original
             with masked parts, where both go on with the same outputs of the parts.
         end_to_end: the same where each goes on with its own; None where the outputs have unlike
-            structures, as when a threshold or a sort decides otherwise for rounding alone.
+            structures or whole numbers (labels), as when a threshold or a sort decides otherwise
+            for rounding alone.
         values: elements in the outputs that were compared.
     """
 
@@ -53,7 +55,11 @@ class WholeProof:
     def note(self, limit: float) -> str:
         """One line where the whole is proved less than usual, else ""."""
         if self.end_to_end is None or self.end_to_end > limit:
-            how = "in structure" if self.end_to_end is None else f"by {self.end_to_end:.3g}"
+            how = (
+                "in structure or whole numbers"
+                if self.end_to_end is None
+                else f"by {self.end_to_end:.3g}"
+            )
             return (
                 f"end to end the outputs differ {how} from the original with masked parts, though "
                 f"every part agrees within {self.part_error:.1e}: a threshold, a sort or "
@@ -143,7 +149,6 @@ def certify_whole(
     _check_outside(original, pruned, references)
     tally = _Tally(limit)
     outside, end_to_end, values, runs = 0.0, 0.0, 0, 0
-    apart = False
     for number, one in enumerate(_whole_inputs(inputs, seed)):
         try:
             with _replaced(original, references, None):
@@ -163,7 +168,7 @@ def certify_whole(
         try:
             end_to_end = max(end_to_end, _difference(free, meant))
         except CertificateError:
-            apart = True
+            end_to_end = math.inf
     if not outside <= limit:
         raise CertificateError(
             f"certificate failed: outside of the parts the pruned model differs from the original "
@@ -175,7 +180,7 @@ def certify_whole(
         tally.unchecked,
         tally.error,
         outside,
-        None if apart else end_to_end,
+        end_to_end if math.isfinite(end_to_end) else None,
         values,
     )
 

@@ -14,6 +14,8 @@ import torch
 from click.testing import Result
 from torch import fx
 
+from graphprune.switches.dirichlet import Dirichlet
+
 Run = Callable[..., Result]
 
 ROADS = {
@@ -86,7 +88,7 @@ def test_options_reach_the_stages(run: Run, chosen: list[Any]) -> None:
     )
     result = compress(road, run, chosen)
     learned = result.stages.scores.learned
-    assert learned.variant == "implicit"
+    assert learned.method == Dirichlet(variant="implicit", scale="sum")
     # 72 training examples in batches of 24, 3 epochs, for each of 2 groups
     assert len(learned.history) == 3 * 3 * 2
     assert result.plan.target == "channels=0.25"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import json
 from typing import Any
 
 import pytest
@@ -69,6 +71,28 @@ def test_a_change_of_the_code_outside_fails(proved: Any) -> None:
     wrong.out.register_forward_hook(lambda _, __, output: output + 1)
     with pytest.raises(CertificateError, match="outside of the parts the pruned model differs"):
         _whole(model, wrong, result, inputs)
+
+
+class Labels(Branches):
+    """Answers with a label that rounding decides on."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # type: ignore[override]
+        y = super().forward(x)
+        return y, (y * 1e6).long()
+
+
+def test_labels_that_rounding_decides_on_are_said_to_differ() -> None:
+    torch.manual_seed(0)
+    model, inputs = Labels().eval(), ((torch.randn(4, 6),), {})
+    result = compress(model, *inputs[0], method="l2")
+    assert isinstance(result, PartialCompressed)
+    pruned = copy.deepcopy(result.model)
+    # Of the size of a rounding error, and within the limit.
+    pruned.get_submodule("stem").register_forward_hook(lambda _, __, output: output + 1e-5)
+    proof = _whole(model, pruned, result, inputs)
+    assert proof.end_to_end is None
+    assert "whole numbers" in proof.note(1e-4)
+    json.dumps(dataclasses.asdict(proof), allow_nan=False)
 
 
 def test_a_part_put_back_wrong_fails() -> None:
