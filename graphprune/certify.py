@@ -21,6 +21,7 @@ from graphprune.errors import CertificateError
 from graphprune.fresh_inputs import batch_size, fresh_inputs, with_batch
 from graphprune.onnxrun import OnnxModel
 from graphprune.reload import reloaded_outputs
+from graphprune.state import state_kept
 from graphprune.trees import Inputs, tensor_leaves
 
 BATCHES = (2, 3)
@@ -251,10 +252,15 @@ def _outputs(model: Callable[..., Any], inputs: Sequence[Inputs]) -> list[Any]:
         model.eval()
     try:
         with torch.no_grad():
-            return [model(*args, **kwargs) for args, kwargs in inputs]
+            return [_answer(model, *one) for one in inputs]
     finally:
         if isinstance(model, nn.Module) and training:
             model.train()
+
+
+def _answer(model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    with state_kept(model):
+        return model(*args, **kwargs)
 
 
 def _static_size(captured: Captured) -> int:

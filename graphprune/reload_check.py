@@ -91,6 +91,7 @@ def _run(path: str, calls: int, request: str, response: str) -> None:
 
     from graphprune.exporters.pt2 import load_pt2
     from graphprune.reload import unpack
+    from graphprune.state import state_kept
     from graphprune.trees import replace_tensors, tensor_leaves
 
     module, captured = load_pt2(path)
@@ -98,8 +99,10 @@ def _run(path: str, calls: int, request: str, response: str) -> None:
     with torch.no_grad():
         for call, tensors in enumerate(unpack(safetensors.torch.load_file(request), calls)):
             args, kwargs = replace_tensors((captured.args, captured.kwargs), tensors)
-            for index, leaf in enumerate(tensor_leaves(module(*args, **kwargs))):
-                outputs[f"{call}.{index}"] = leaf.contiguous().clone()
+            with state_kept(module):
+                leaves = tensor_leaves(module(*args, **kwargs))
+                for index, leaf in enumerate(leaves):  # one of them may be a buffer
+                    outputs[f"{call}.{index}"] = leaf.contiguous().clone()
     safetensors.torch.save_file(outputs, response)
 
 

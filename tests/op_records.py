@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from op_record import Record
 from op_records_direct import DECOMPOSED, IN_PLACE, RECURRENT
+from op_records_indexed import CELLS, EXTREMES, INDEXED, UNFOLDED
 from torch.nn import functional as F
 
 aten = torch.ops.aten
@@ -357,6 +358,10 @@ FAMILIES = (
     DECOMPOSED,
     IN_PLACE,
     RECURRENT,
+    EXTREMES,
+    INDEXED,
+    UNFOLDED,
+    CELLS,
 )
 RECORDS = {record.name: record for family in FAMILIES for record in family}
 assert len(RECORDS) == sum(map(len, FAMILIES)), "two records of one name"

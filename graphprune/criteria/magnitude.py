@@ -42,6 +42,7 @@ class L2:
     def _summed(self, values: torch.Tensor, dims: list[int]) -> torch.Tensor:
         """Sum of ``|values| ** power`` along ``dims``, kept as size 1: float64, on the CPU."""
         dims = [dim for dim in dims if values.shape[dim] > 1]
+        values = values.abs() if values.is_complex() else values
         result = self._powers(values.float(), dims)  # several times faster than float64
         if not bool(torch.isfinite(result).all()):
             result = self._powers(values.double(), dims)

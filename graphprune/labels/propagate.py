@@ -8,6 +8,7 @@ from torch import fx
 from graphprune.errors import UsageError
 from graphprune.labels.slots import Labels, clean, varying
 from graphprune.rules.context import Context
+from graphprune.rules.contraction import is_kernel
 from graphprune.rules.probed import label_probed
 from graphprune.rules.rule import NodeLabels
 from graphprune.rules.table import find_rule
@@ -69,7 +70,10 @@ def _new_leaf(context: Context, together: list[fx.Node]) -> Labels:
                 if proposal is not None:
                     proposals.append(tuple(proposal))
     if not proposals:
-        return context.leaf(shape_of(node), str(node.target))
+        shape = shape_of(node)
+        kernel = any(is_kernel(leaf) for leaf in together)
+        removable = [dim < 2 or not kernel for dim in range(len(shape))]
+        return context.leaf(shape, str(node.target), removable=removable)
     first = proposals[0]
     for other in proposals[1:]:
         shape = shape_of(node)

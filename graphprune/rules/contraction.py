@@ -19,9 +19,10 @@ from graphprune.labels.slots import (
     varying,
 )
 from graphprune.rules.context import Context
+from graphprune.rules.pointwise import is_pointwise
 from graphprune.rules.rule import Rule, overloads, register
 from graphprune.schema import get_argument, set_argument
-from graphprune.values import concrete, shape_of
+from graphprune.values import concrete, is_tensor, shape_of
 
 if TYPE_CHECKING:
     from graphprune.rewrite import Rewriter
@@ -163,11 +164,9 @@ def label_convolution(context: Context, node: fx.Node) -> Labels:
     signal = context.of(x) if batched else unsqueeze(context.of(x), 0)
     x_shape = x_shape if batched else (1, *x_shape)
     signal = _without_space(context, node, signal, w_shape)
-    kernel = tuple(slot for slot in context.of(weight) if max(varying(slot), default=0) < 2)
-    context.pin(
-        [slot for slot in context.of(weight) if max(varying(slot), default=0) >= 2],
-        f"kernel size of {node.name}",
-    )
+    positions = range(2, len(w_shape))
+    kernel = context.lock(context.of(weight), positions, f"kernel size of {node.name}")
+    kernel = tuple(slot for slot in kernel if max(varying(slot), default=0) < 2)
     outputs = w_shape[1] if _is_transposed(node) else w_shape[0] // groups
     inputs = x_shape[1] // groups
     left = unsqueeze(split_dim(signal, 1, (groups, inputs)), 2)
@@ -195,7 +194,11 @@ def label_convolution(context: Context, node: fx.Node) -> Labels:
 
 
 def _without_space(context: Context, node: fx.Node, signal: Labels, w_shape: Shape) -> Labels:
-    """Channels that lie along space stay, unless every output position sees just its own."""
+    """Channels that lie along space stay, unless every output position sees just its own.
+
+    Channels that a view has laid out over space as well (a linear layer in front of transposed
+    convolutions) go for all of it together.
+    """
     assert isinstance(node.args[0], fx.Node)
     pointwise = (
         all(size == 1 for size in w_shape[2:])
@@ -203,8 +206,7 @@ def _without_space(context: Context, node: fx.Node, signal: Labels, w_shape: Sha
     )
     if pointwise:
         return signal
-    spatial = [slot for slot in signal if max(varying(slot), default=0) >= 2]
-    context.pin(spatial, f"space of {node.name}")
+    signal = context.lock(signal, range(2, len(w_shape)), f"space of {node.name}")
     return tuple(slot for slot in signal if max(varying(slot), default=0) < 2)
 
 
@@ -230,6 +232,24 @@ def leaf_convolution(context: Context, node: fx.Node, leaf: fx.Node) -> list[Slo
     return slots
 
 
+def is_kernel(leaf: fx.Node) -> bool:
+    """Whether a convolution's weight is computed from this parameter, element by element.
+
+    Its last dimensions are positions in the kernel then, which hold no channels.
+    """
+    shape, pending, seen = shape_of(leaf), [leaf], {leaf}
+    while pending:
+        node = pending.pop()
+        for user in node.users:
+            if user.target in _CONVOLUTIONS and user.args[1] is node:
+                return True
+            if user not in seen and is_pointwise(user.target) and is_tensor(user):
+                if shape_of(user) == shape:
+                    pending.append(user)
+                seen.add(user)
+    return False
+
+
 def rewrite_convolution(rewriter: Rewriter, node: fx.Node) -> None:
     """Groups of which nothing is left (depthwise: channels) are not counted."""
     groups = _groups(node)
@@ -242,15 +262,7 @@ def rewrite_convolution(rewriter: Rewriter, node: fx.Node) -> None:
     set_argument(node, "groups", rewriter.rows_kept(x, channels, groups))
 
 
-LINEAR = Rule(label_linear)
-MATMUL = Rule(label_matmul)
-CONVOLUTION = Rule(label_convolution, rewrite=rewrite_convolution, leaf=leaf_convolution)
-
-register(LINEAR, aten.linear.default)
-register(MATMUL, *overloads("matmul", "mm", "bmm", "mv", "dot"))
-register(Rule(label_addmm), *overloads("addmm", "baddbmm"))
-register(
-    CONVOLUTION,
+_CONVOLUTIONS = (
     aten.convolution.default,
     aten.conv1d.default,
     aten.conv2d.default,
@@ -260,3 +272,11 @@ register(
     aten.conv_transpose2d.input,
     aten.conv_transpose3d.input,
 )
+LINEAR = Rule(label_linear)
+MATMUL = Rule(label_matmul)
+CONVOLUTION = Rule(label_convolution, rewrite=rewrite_convolution, leaf=leaf_convolution)
+
+register(LINEAR, aten.linear.default)
+register(MATMUL, *overloads("matmul", "mm", "bmm", "mv", "dot"))
+register(Rule(label_addmm), *overloads("addmm", "baddbmm"))
+register(CONVOLUTION, *_CONVOLUTIONS)

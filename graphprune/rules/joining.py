@@ -41,10 +41,13 @@ class Join:
         """Labels of the joint index space."""
         for index, (labels, _) in enumerate(self._operands):
             # Slots of one value are never united with each other, only with earlier operands'.
-            earlier = list(self._joined)
+            # Columns before rows: a grid that meets both has the same columns in every row.
+            earlier = sorted(self._joined, key=lambda entry: -max(varying(entry.slot), default=0))
             known = [set(varying(entry.slot)) for entry in earlier]
             # Like meets like first: a slot that merely overlaps must not take another's place.
-            for slot in sorted(labels, key=lambda s: set(varying(s)) not in known):
+            for slot in sorted(
+                labels, key=lambda s: (set(varying(s)) not in known, -max(varying(s), default=0))
+            ):
                 if not any(self._meet(entry, slot, index) for entry in earlier):
                     self._joined.append(_Joined(slot, {index: set(varying(slot))}))
         result: list[Slot] = []
@@ -109,5 +112,6 @@ class Join:
             rows, beside = store.rows_of(slot, dims - common), store.rows_of(other, others - common)
             self._context.unite(rows, beside, self._reason)
             return common
-        self._context.pin([slot, other], f"{self._reason}: two grids cross")
+        # The other one need not stay as well: it has met, or is still to meet, what carries this.
+        self._context.pin([slot], f"{self._reason}: two grids cross")
         return dims

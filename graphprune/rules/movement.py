@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 aten = torch.ops.aten
 
 # Movement that copies, so that torch's schema does not show it as a view.
-_COPIES = ("clone", "flip", "pixel_unshuffle", "_unsafe_view", "repeat", "tile")
+_COPIES = ("clone", "flip", "pixel_unshuffle", "_unsafe_view", "tile")
 
 
 _KEEPING = (*overloads("clone"), *overloads("_unsafe_view"), *overloads("contiguous"))

@@ -1,4 +1,4 @@
-"""Recurrent nets: LSTM, GRU and plain ones of any number of layers, in one or both directions."""
+"""Recurrent nets: LSTM, GRU and plain ones, of any number of layers and both directions; cells."""
 
 from __future__ import annotations
 
@@ -85,7 +85,33 @@ def _outputs(context: Context, node: fx.Node, wide: Slot, hidden: Slot) -> list[
     return labels
 
 
+def label_cell(context: Context, node: fx.Node) -> NodeLabels:
+    """lstm_cell, gru_cell, rnn cells: one step of the above."""
+    x = get_argument(node, "input")
+    names = ("w_ih", "w_hh", "b_ih", "b_hh")
+    given = [get_argument(node, name) for name in names]
+    weights = [weight for weight in given if isinstance(weight, fx.Node)]
+    reason = f"hidden units of {node.name}"
+    last = len(shape_of(x)) - 1
+    for value in (x, *_states(node)):
+        beside = [slot for slot in context.of(value) if varying(slot) != (last,)]
+        context.pin(beside, f"batch of {node.name}")
+    context.unite(_one(context, x, last), _one(context, weights[0], 1), f"input of {node.name}")
+    found = _hidden_units(context, weights)
+    found += [_one(context, state, last) for state in _states(node)]
+    for one, other in itertools.pairwise(found):
+        context.unite(one, other, reason)
+    slot = along(found[0], last, last + 1)
+    context.producers.append((node, slot))
+    several = isinstance(node.meta["val"], list | tuple)
+    return [clean([slot])] * len(node.meta["val"]) if several else clean([slot])
+
+
 register(
     Rule(label_recurrent),
     *(o for o in overloads("lstm", "gru", "rnn_tanh", "rnn_relu") if o._overloadname == "input"),
+)
+register(
+    Rule(label_cell),
+    *overloads("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -56,9 +57,9 @@ def masked_mean(
 def masked_extreme(
     values: MaskedValues, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    """amax, amin and logsumexp of kept elements alone."""
+    """Maxima, minima and logsumexp of kept elements alone."""
     assert isinstance(node.target, torch._ops.OpOverload)
-    worst = float("inf") if "amin" in node.target.name() else float("-inf")
+    worst = float("inf") if "min" in node.target.name() else float("-inf")
     if not args[0].dtype.is_floating_point:
         info = torch.iinfo(args[0].dtype)
         worst = info.max if worst > 0 else info.min
@@ -99,6 +100,14 @@ def label_locked_reduction(context: Context, node: fx.Node) -> NodeLabels:
     locked = _locked(context, node, f"reduced by {node.name}")
     keepdim = bool(_argument(node, "keepdim", False))
     return _for_each_output(node, context.reduce(locked, reduced_dims(node), keepdim=keepdim))
+
+
+def label_extreme(context: Context, node: fx.Node) -> NodeLabels:
+    """max and min: the extreme of the channels kept, unless somebody asks which one it was."""
+    asked = [user for user in node.users if user.target is operator.getitem and user.args[1] == 1]
+    if any(user.users for user in asked):
+        return label_locked_reduction(context, node)
+    return label_statistic(context, node)
 
 
 def label_locked_map(context: Context, node: fx.Node) -> NodeLabels:
@@ -148,11 +157,12 @@ def label_norm(context: Context, node: fx.Node) -> NodeLabels:
 register(Rule(label_sum), *overloads("sum"))
 register(Rule(label_norm), *overloads("norm", "linalg_vector_norm"))
 register(Rule(label_sum, masked=masked_mean), *overloads("mean"))
-_WHOLE = ("max", "min", "argmax", "argmin", "prod", "all", "any", "median", "aminmax")
+_WHOLE = ("argmax", "argmin", "prod", "all", "any", "median", "aminmax")
+register(Rule(label_locked_reduction), *overloads(*_WHOLE))
 register(
-    Rule(label_locked_reduction),
+    Rule(label_extreme, masked=masked_extreme),
     # max(x, y) is element-wise, unlike all else of that name.
-    *(target for target in overloads(*_WHOLE) if torch.Tag.pointwise not in target.tags),
+    *(target for target in overloads("max", "min") if torch.Tag.pointwise not in target.tags),
 )
 register(Rule(label_statistic, masked=masked_extreme), *overloads("amax", "amin", "logsumexp"))
 register(

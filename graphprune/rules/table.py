@@ -19,6 +19,7 @@ from graphprune.rules import (  # noqa: F401  (imported for the rules they regis
     pointwise,
     recurrent,
     reduction,
+    scatter,
     window,
 )
 from graphprune.rules.context import Context

@@ -1,0 +1,139 @@
+"""Records of what picks and adds along one dimension, takes windows, or does one step in time."""
+
+from __future__ import annotations
+
+import torch
+from op_record import Record
+from torch.nn import functional as F
+
+aten = torch.ops.aten
+
+R = Record
+Tensor = torch.Tensor
+_PLACES = torch.tensor([2, 0, 2])
+
+
+def _index(x: Tensor, channels: int) -> Tensor:
+    """Places along a dimension of three, for every channel the same."""
+    return _PLACES.view(1, 1, 3).expand(x.shape[0], channels, 3)
+
+
+def _times_two(x: Tensor) -> Tensor:
+    return x * 2
+
+
+EXTREMES = [
+    R("max with its place unasked", "b c h w -> b h w", lambda x, s: x.max(1)[0]),
+    R("min with its place unasked", "b c h w -> b h w", lambda x, s: x.min(1)[0]),
+    R("max of all", "b c w -> b c w", lambda x, s: x - x.max()),
+    R("max with its place asked", "b c w -> b c w", lambda x, s: x + x.max(1)[1][:, None], ""),
+]
+
+INDEXED = [
+    R("gather", "b c n -> b c n", lambda x, s: x.gather(2, _index(x, s["c"]))),
+    R(
+        "gather by computed places",
+        "b c n, b c n -> b c n",
+        lambda x, y, s: x.gather(2, y.argsort(2)),
+    ),
+    R(
+        "gather by repeated places",
+        "b c n -> b c n",
+        lambda x, s: x.gather(2, _PLACES.view(1, 1, 3).repeat(x.shape[0], s["c"], 1)),
+    ),
+    R("gather channels", "b c n -> b c n", lambda x, s: x.gather(1, _PLACES.repeat(2, 6, 1)), ""),
+    R(
+        "scatter",
+        "b c n, b c n -> b c n",
+        lambda x, y, s: x.scatter(2, _index(x, s["c"])[..., :2], y[..., :2]),
+    ),
+    R(
+        "scatter_",
+        "b c n -> b c n",
+        lambda x, s: _times_two(x).scatter_(2, _index(x, s["c"])[..., :1], 7.0),
+    ),
+    R(
+        "scatter_add",
+        "b c n, b c n -> b c n",
+        lambda x, y, s: x.scatter_add(2, _index(x, s["c"]), y),
+    ),
+    R(
+        "scatter_add_",
+        "b c n -> b c n",
+        lambda x, s: torch.zeros_like(x).scatter_add_(2, _index(x, s["c"]), x),
+    ),
+    R(
+        "scatter_reduce",
+        "b c n, b c n -> b c n",
+        lambda x, y, s: x.scatter_reduce(2, _index(x, s["c"]), y, "amax"),
+    ),
+    R(
+        "scatter_reduce_",
+        "b c n, b c n -> b c n",
+        lambda x, y, s: _times_two(x).scatter_reduce_(2, _index(x, s["c"]), y, "mean"),
+    ),
+    R("index_add", "b c n, b c n -> b c n", lambda x, y, s: x.index_add(2, _PLACES, y, alpha=3)),
+    R(
+        "index_add_",
+        "b c n, b c n -> b c n",
+        lambda x, y, s: _times_two(x).index_add_(2, _PLACES, y),
+    ),
+    R(
+        "index_copy",
+        "b c n, b c n -> b c n",
+        lambda x, y, s: x.index_copy(2, _PLACES[:2], y[..., :2]),
+    ),
+    R(
+        "index_copy_",
+        "b c n, b c n -> b c n",
+        lambda x, y, s: _times_two(x).index_copy_(2, _PLACES[:2], y[..., :2]),
+    ),
+    R(
+        "index_reduce",
+        "b c n, b c n -> b c n",
+        lambda x, y, s: x.index_reduce(2, _PLACES, y, "amax"),
+    ),
+    R(
+        "index_reduce_",
+        "b c n, b c n -> b c n",
+        lambda x, y, s: _times_two(x).index_reduce_(2, _PLACES, y, "mean"),
+    ),
+    R(
+        "expand_as",
+        "b c n, b c one -> b c n",
+        lambda x, y, s: torch.cat([x, aten.expand_as(y, x)], 2)[..., 2:5],
+    ),
+]
+
+UNFOLDED = [
+    R(
+        "im2col",
+        "b c h w -> b o n",
+        lambda x, s: F.unfold(x, 2, stride=2),
+        sizes={"o": 24, "n": 4},
+        maps={"o": lambda k: [4 * c + i for c in k["c"] for i in range(4)]},
+    ),
+    R(
+        "col2im",
+        "b c n -> b d h w",
+        lambda x, s: F.fold(x, (4, 4), 2, stride=2),
+        sizes={"c": 12, "d": 3, "n": 4},
+        maps={"d": lambda k: sorted({c // 4 for c in k["c"]})},
+    ),
+]
+
+
+def _cell(kind: str, gates: int) -> Record:
+    """One step of a recurrent net, all gates of which have the same weights but for a factor."""
+    function = getattr(torch, f"{kind}_cell")
+
+    def call(x: Tensor, h: Tensor, w: Tensor, u: Tensor, s: dict[str, int]) -> Tensor:
+        weights = [torch.cat([part * (gate + 1) for gate in range(gates)]) for part in (w, u)]
+        given = (h, h * 0.5) if kind == "lstm" else h
+        result = function(x, given, *weights)
+        return result[0] * result[1] if kind == "lstm" else result
+
+    return R(f"{kind}_cell", "b d, b c, c d, c c -> b c", call, "c d")
+
+
+CELLS = [_cell("lstm", 4), _cell("gru", 3), _cell("rnn_tanh", 1), _cell("rnn_relu", 1)]
