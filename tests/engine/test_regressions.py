@@ -8,7 +8,9 @@ from fuzz_blocks import Recipe
 from fuzz_check import Wish, check
 from torch import nn
 
+from graphprune import compress
 from graphprune.capture import capture
+from graphprune.criteria.magnitude import L2
 from graphprune.groups import analyse
 
 FOUND = {
@@ -59,3 +61,105 @@ def test_weight_norm_is_not_tried_out() -> None:
     captured = capture(net, torch.randn(2, 3, 4, 4, dtype=torch.float64))
     (group,) = analyse(captured.module).groups
     assert group.size == 4
+
+
+class Averaging(nn.Module):
+    """Writes a running mean of what it has seen, and subtracts it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(8))
+        self.first, self.last = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x)
+        self.mean.mul_(0.5).add_(0.5 * x.mean((0, 2, 3)))
+        return self.last(torch.relu(x - self.mean.view(1, -1, 1, 1)))
+
+
+def test_a_model_that_writes_into_its_buffers_is_compared_from_one_state() -> None:
+    """The reference masks a copy of the buffer, the small model had moved its own on."""
+    result = compress(Averaging().eval(), torch.randn(2, 3, 4, 4), method="l2")
+    assert result.certificate.passed
+    assert result.model.get_buffer("mean").shape == (4,)
+
+
+class Spectral(nn.Module):
+    """A product with one complex weight for each channel (neural operators)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 8), nn.Linear(8, 2)
+        self.weight = nn.Parameter(torch.complex(torch.ones(8), torch.arange(8.0)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last((torch.fft.fft(self.first(x), dim=1) * self.weight).abs())
+
+
+def test_complex_weights_count_with_both_parts() -> None:
+    """Their imaginary part was left out of the scores, with a warning of torch's."""
+    model = Spectral().eval()
+    nn.init.ones_(model.first.weight)
+    nn.init.ones_(model.first.bias)
+    nn.init.ones_(model.last.weight)
+    analysis = analyse(capture(model, torch.randn(2, 5, 3)).module)
+    (scores,) = L2().score(analysis).values()
+    assert scores.argsort().tolist() == list(range(8))
+
+
+class Heads(nn.Module):
+    """A weight for every head and column, and a bias over all of them in a row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 32), nn.Linear(32, 2)
+        self.weight = nn.Parameter(torch.randn(4, 8))
+        self.bias = nn.Parameter(torch.randn(32))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x).view(-1, 4, 8) * self.weight
+        return self.last(torch.relu(x.flatten(1) + self.bias))
+
+
+def test_heads_beside_a_table_of_heads_and_columns_are_shortened_alike() -> None:
+    """Two grids crossed, so that all of both stayed."""
+    result = compress(Heads().eval(), torch.randn(5, 3), method="l2")
+    shapes = {key: tuple(value.shape) for key, value in result.model.named_parameters()}
+    assert shapes["weight"] == (4, 4)
+    assert shapes["bias"] == (16,)
+
+
+class Unmoving(nn.Module):
+    """expand_as before a cat, which is no element-wise reader: its size follows another tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 8, 1), nn.Conv2d(16, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x)
+        return self.last(torch.cat([x, x.mean(1, keepdim=True).expand_as(x)], 1))
+
+
+def test_expand_as_is_as_long_as_what_it_follows() -> None:
+    result = compress(Unmoving().eval(), torch.randn(2, 3, 4, 4), method="l2")
+    assert result.model.get_parameter("last.weight").shape[0] == 2
+    assert result.certificate.passed
+
+
+class Hyper(nn.Module):
+    """A kernel made by a linear layer: all its positions of one channel go together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.make, self.last = nn.Linear(4, 6 * 3 * 9), nn.Conv2d(6, 2, 1)
+
+    def forward(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        kernel = self.make(z).mean(0).view(6, 3, 3, 3)
+        return self.last(torch.relu(nn.functional.conv2d(x, kernel, padding=1)))
+
+
+def test_a_kernel_made_by_a_layer_loses_channels() -> None:
+    inputs = (torch.randn(2, 3, 5, 5), torch.randn(2, 4))
+    result = compress(Hyper().eval(), inputs, method="l2")
+    assert result.model.get_parameter("make.weight").shape == (3 * 3 * 9, 4)
