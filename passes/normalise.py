@@ -32,7 +32,9 @@ class Normalise(GraphPass):
     3. the default scale of scaled_dot_product_attention, which depends on the head size, is
        written out, so that shortening the heads later does not change it;
     4. empty parts of concatenations are dropped: they have no element that could say which
-       channels they hold.
+       channels they hold;
+    5. view becomes reshape: whether memory can be viewed depends on its layout, which other sizes,
+       or another device's kernels, change. Where it can, reshape is that very view.
 
     Left alone: everything else. Unused parameters stay, so that the state dict keeps their names.
     """
@@ -47,6 +49,7 @@ class Normalise(GraphPass):
         modified |= _drop_assertions(graph_module)
         modified |= _write_out_attention_scale(graph_module)
         modified |= _drop_empty_parts(graph_module.graph)
+        modified |= _views_to_reshapes(graph_module.graph)
         if modified:
             graph_module.graph.lint()
             graph_module.recompile()
@@ -162,6 +165,13 @@ def _drop_empty_parts(graph: fx.Graph) -> bool:
             _erase_unused(graph, part)
         changed = True
     return changed
+
+
+def _views_to_reshapes(graph: fx.Graph) -> bool:
+    views = graph.find_nodes(op="call_function", target=aten.view.default)
+    for node in views:
+        node.target = aten.reshape.default
+    return bool(views)
 
 
 def _erase_unused(graph: fx.Graph, node: fx.Node) -> None:
