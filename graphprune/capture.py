@@ -11,11 +11,12 @@ import torch
 from torch import fx
 from torch.utils import _pytree as pytree
 
-from graphprune.errors import DataError, ModelError
+from graphprune.errors import DataError, ModelError, UsageError
 from graphprune.graphmodule import TrainableGraphModule
 from graphprune.io.inputs import check_inputs_fit
 from graphprune.io.tensors import describe
 from graphprune.quiet import quiet
+from graphprune.values import is_free
 
 
 @dataclass(frozen=True)
@@ -73,11 +74,13 @@ def capture(model: torch.nn.Module | Any, example_inputs: Any, *, dynamic: bool 
     Raises:
         ModelError: torch.export cannot capture the model; the message carries its reason.
         DataError: an exported program does not take such inputs.
+        UsageError: a submodule cannot be reached by its name.
     """
     args, kwargs = normalise_inputs(example_inputs)
     if isinstance(model, torch.export.ExportedProgram):
         program = model
     elif isinstance(model, torch.nn.Module):
+        _refuse_hidden(model)
         with _evaluation_mode(model), torch.no_grad():
             program = _export(model, args, kwargs, dynamic)
     else:
@@ -88,6 +91,18 @@ def capture(model: torch.nn.Module | Any, example_inputs: Any, *, dynamic: bool 
         _check_program_inputs(module, args, kwargs)
     leaves = _tensors(args, kwargs)
     return Captured(module, args, kwargs, _batch_dims(module, len(leaves)))
+
+
+def _refuse_hidden(model: torch.nn.Module) -> None:
+    """Refuse a submodule named like something its owner's class has, such as ``type``."""
+    for name, owner in model.named_modules():
+        for key, child in owner.named_children():
+            if getattr(owner, key, None) is not child:
+                place = f"{name}.{key}" if name else key
+                raise UsageError(
+                    f"submodule {place!r}: {type(owner).__name__} has an attribute {key!r} "
+                    "of its own that hides it; rename the submodule"
+                )
 
 
 def _graph_module(program: torch.export.ExportedProgram) -> TrainableGraphModule:
@@ -121,7 +136,7 @@ def _check_program_inputs(
             f"the program takes {len(wanted)} input tensors, but {len(given)} are given"
         )
     for index, (have, want) in enumerate(zip(given, wanted, strict=True)):
-        free = [isinstance(size, torch.SymInt) for size in want.shape]
+        free = [is_free(size) for size in want.shape]
         same = have.ndim == want.ndim and all(
             loose or a == b for loose, a, b in zip(free, have.shape, want.shape, strict=True)
         )
@@ -185,17 +200,36 @@ def _export(
     for attempt_args, attempt_kwargs, shapes in attempts:
         try:
             with quiet():
-                return torch.export.export(
+                program = torch.export.export(
                     model, attempt_args, attempt_kwargs, dynamic_shapes=shapes, strict=False
                 )
         except Exception as error:  # noqa: BLE001 - torch.export raises the model's errors too
             failure = error
+            continue
+        if shapes is None or _takes(program, _tensors(args, kwargs)):
+            return program
     assert failure is not None
     reason = str(failure).strip().splitlines()[0] if str(failure).strip() else repr(failure)
     raise ModelError(
         f"torch.export cannot capture {type(model).__name__}: {reason[:300]}; "
         "check that the example inputs run through the model, or export it yourself to .pt2"
     ) from failure
+
+
+def _takes(program: torch.export.ExportedProgram, given: list[torch.Tensor]) -> bool:
+    """Whether sizes that the program has fixed are those of the inputs given.
+
+    A model that reads its batch size with len(x), say, fixes it to the batch it was exported with.
+    """
+    names = set(program.graph_signature.user_inputs)
+    nodes = program.graph.find_nodes(op="placeholder")
+    values = [node.meta.get("val") for node in nodes if node.name in names]
+    fixed = [value.shape for value in values if isinstance(value, torch.Tensor)]
+    return len(fixed) != len(given) or all(
+        is_free(size) or size == real
+        for shape, leaf in zip(fixed, given, strict=True)
+        for size, real in zip(shape, leaf.shape, strict=True)
+    )
 
 
 def _batch_of_two(
@@ -235,7 +269,7 @@ def _batch_dims(module: fx.GraphModule, leaves: int) -> tuple[int | None, ...]:
     for node in module.graph.find_nodes(op="placeholder"):
         value = node.meta.get("val")
         if isinstance(value, torch.Tensor):
-            free = [i for i, size in enumerate(value.shape) if isinstance(size, torch.SymInt)]
+            free = [i for i, size in enumerate(value.shape) if is_free(size)]
             dims.append(free[0] if free else None)
     return tuple(dims) if len(dims) == leaves else (None,) * leaves
 

@@ -7,19 +7,21 @@ contractions over them add nothing; operations whose value depends on how many e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import fx
 from torch.utils import _pytree as pytree
 
+from graphprune.errors import CertificateError
 from graphprune.groups import Analysis
 from graphprune.keep import Keep
 from graphprune.labels.slots import Labels
 from graphprune.rules.movement import is_view
 from graphprune.rules.table import find_rule
-from graphprune.values import is_tensor, shape_of
+from graphprune.values import is_free, is_tensor, shape_of
 
 
 class MaskedValues:
@@ -29,12 +31,30 @@ class MaskedValues:
         self._context = analysis.context
         self._keep = keep
         self._masks: dict[fx.Node, torch.Tensor] = {}
+        self._inputs = analysis.module.graph.find_nodes(op="placeholder")
+        self._sizes: dict[Any, int] = {}
+
+    def take_sizes(self, inputs: Sequence[Any]) -> None:
+        """Note what these inputs make of the symbolic sizes, such as the batch."""
+        sizes: dict[Any, int] = {}
+        for node, given in zip(self._inputs, inputs, strict=True):
+            if isinstance(given, torch.Tensor):
+                pairs = zip(node.meta["val"].shape, given.shape, strict=True)
+                sizes |= {s.node.expr: n for s, n in pairs if is_free(s)}
+        if sizes != self._sizes:
+            self._sizes = sizes
+            self._masks.clear()
 
     def keep(self, node: Any) -> torch.Tensor:
         """Bool mask of kept elements of a node's value; broadcasts against it."""
         if node not in self._masks:
+            value = node.meta["val"]
             mask = self._keep.mask(self._context.of(node), shape_of(node))
-            self._masks[node] = mask.to(node.meta["val"].device)
+            for dim, size in enumerate(value.shape):
+                if is_free(size) and mask.shape[dim] > 1:
+                    real = int(size.node.expr.xreplace(self._sizes))
+                    mask = _of_length(mask, dim, real)
+            self._masks[node] = mask.to(value.device)
         return self._masks[node]
 
     def labels(self, node: Any) -> Labels:
@@ -44,6 +64,33 @@ class MaskedValues:
     def removes(self, node: fx.Node) -> bool:
         """Whether any element of the node's value is removed."""
         return not bool(self.keep(node).all())
+
+
+def _of_length(mask: torch.Tensor, dim: int, length: int) -> torch.Tensor:
+    """A mask along a dimension that merges batch and channels, for another batch size.
+
+    What is kept repeats for every example: either whole runs follow each other (examples outside)
+    or each element stands as often as there are examples (examples inside).
+
+    Raises:
+        CertificateError: it does neither.
+    """
+    now = mask.shape[dim]
+    if now == length:
+        return mask
+    lines = mask.movedim(dim, 0)
+    channels = math.gcd(now, length)
+    outside = lines.reshape(now // channels, channels, *lines.shape[1:])
+    if bool((outside == outside[:1]).all()):
+        longer = outside[0].repeat(length // channels, *[1] * (lines.ndim - 1))
+        return longer.movedim(0, dim)
+    inside = lines.reshape(channels, now // channels, *lines.shape[1:])
+    if bool((inside == inside[:, :1]).all()):
+        return inside[:, 0].repeat_interleave(length // channels, 0).movedim(0, dim)
+    raise CertificateError(
+        f"certificate failed: channels and batch are mixed in a dimension of {now}, which cannot "
+        f"be made {length} long; give example inputs of batch 2"
+    )
 
 
 class MaskedReference(fx.Interpreter):
@@ -72,6 +119,7 @@ class MaskedReference(fx.Interpreter):
         """Outputs of the model's own structure, for inputs as the model takes them."""
         with torch.no_grad():
             leaves = pytree.tree_leaves((args, kwargs))
+            self.values.take_sizes(leaves)
             flat = self.run(*leaves, enable_io_processing=False)
         return self.graph._codegen.process_outputs(flat)
 

@@ -7,15 +7,30 @@ from typing import Any
 import torch
 from torch import fx
 
+UNKNOWN_SIZE = 3
+"""Stands for a size that the data decides."""
+
 
 def concrete_int(size: Any) -> int:
-    """Size as a plain int; a symbolic size counts as its value at capture time (batch 2)."""
-    if isinstance(size, torch.SymInt):
-        hint = size.node.hint
-        if hint is None:
-            raise ValueError(f"size {size} depends on the data")
-        return int(hint)
-    return int(size)
+    """Size as a plain int; a symbolic size counts as its value at capture time (batch 2).
+
+    A size that depends on the data (how many examples an expert gets) counts as
+    :data:`UNKNOWN_SIZE`: channels never lie along it, so any number will do.
+    """
+    if not isinstance(size, torch.SymInt):
+        return int(size)
+    hint = size.node.hint
+    if hint is None:
+        known = size.node.shape_env.backed_var_to_val
+        expression = size.node.expr
+        values = {s: known.get(s, UNKNOWN_SIZE) for s in expression.free_symbols}
+        hint = expression.xreplace(values)
+    return int(hint)
+
+
+def is_free(size: Any) -> bool:
+    """Whether a size may vary; a symbolic one may have been fixed by what the model does."""
+    return isinstance(size, torch.SymInt) and bool(size.node.expr.free_symbols)
 
 
 def concrete(argument: Any) -> Any:
@@ -42,7 +57,7 @@ def shape_of(node: fx.Node) -> tuple[int, ...]:
 
 def static_dims(node: fx.Node) -> tuple[bool, ...]:
     """For each dimension of a tensor node, whether its size is fixed (not symbolic)."""
-    return tuple(not isinstance(size, torch.SymInt) for size in node.meta["val"].shape)
+    return tuple(not is_free(size) for size in node.meta["val"].shape)
 
 
 def source_line(node: fx.Node) -> str:

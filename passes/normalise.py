@@ -34,7 +34,9 @@ class Normalise(GraphPass):
     4. empty parts of concatenations are dropped: they have no element that could say which
        channels they hold;
     5. view becomes reshape: whether memory can be viewed depends on its layout, which other sizes,
-       or another device's kernels, change. Where it can, reshape is that very view.
+       or another device's kernels, change. Where it can, reshape is that very view;
+    6. outputs of a call with several that nobody reads are dropped: they may be scratch space whose
+       size is the kernel's own affair.
 
     Left alone: everything else. Unused parameters stay, so that the state dict keeps their names.
     """
@@ -50,6 +52,7 @@ class Normalise(GraphPass):
         modified |= _write_out_attention_scale(graph_module)
         modified |= _drop_empty_parts(graph_module.graph)
         modified |= _views_to_reshapes(graph_module.graph)
+        modified |= _drop_unread_outputs(graph_module.graph)
         if modified:
             graph_module.graph.lint()
             graph_module.recompile()
@@ -165,6 +168,14 @@ def _drop_empty_parts(graph: fx.Graph) -> bool:
             _erase_unused(graph, part)
         changed = True
     return changed
+
+
+def _drop_unread_outputs(graph: fx.Graph) -> bool:
+    picked = graph.find_nodes(op="call_function", target=operator.getitem)
+    unread = [node for node in picked if not node.users]
+    for node in unread:
+        graph.erase_node(node)
+    return bool(unread)
 
 
 def _views_to_reshapes(graph: fx.Graph) -> bool:

@@ -12,7 +12,7 @@ from graphprune.rules.contraction import is_kernel
 from graphprune.rules.probed import label_probed
 from graphprune.rules.rule import NodeLabels
 from graphprune.rules.table import find_rule
-from graphprune.values import get_tensor, shape_of
+from graphprune.values import get_tensor, is_free, shape_of
 
 
 def propagate(module: fx.GraphModule) -> Context:
@@ -121,7 +121,7 @@ def _pinned(context: Context, value: object, reason: str) -> Labels:
     """New atoms, all pinned, on the fixed dimensions of a result."""
     if not isinstance(value, torch.Tensor):
         return ()
-    fixed = [not isinstance(size, torch.SymInt) for size in value.shape]
+    fixed = [not is_free(size) for size in value.shape]
     shape = tuple(int(size) if known else 1 for size, known in zip(value.shape, fixed, strict=True))
     labels = context.leaf(shape, removable=fixed)
     context.pin(labels, reason)

@@ -143,6 +143,7 @@ def _analysed(model: nn.Module, inputs: Inputs, search: _Search, seed: int) -> F
 
 def _not_covered(model: nn.Module, search: _Search) -> Iterator[tuple[str, str]]:
     """Refused submodules that hold parameters of their own."""
+    modules = dict(model.named_modules())
     for name, why in search.refused.items():
-        if any(True for _ in model.get_submodule(name).parameters(recurse=False)):
+        if any(True for _ in modules[name].parameters(recurse=False)):
             yield name, why

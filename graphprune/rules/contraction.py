@@ -105,12 +105,21 @@ def _matmul(context: Context, node: fx.Node, left: fx.Node, right: fx.Node) -> L
     if vector_right:
         reduced.append(rank - 1)
     labels = contract(context, node, [(x, x_shape), (y, y_shape)], reduced)
-    return _produced(context, node, labels, -1) if _leads_to_parameter(right) else labels
+    if _leads_to_parameter(right):
+        return _produced(context, node, labels, -1)
+    if _leads_to_parameter(left) and not vector_left and not vector_right:
+        return _produced(context, node, labels, -2)
+    return labels
+
+
+_LOOKUPS = (aten.index.Tensor, aten.index_select.default)
 
 
 def _leads_to_parameter(node: fx.Node) -> bool:
-    """Whether the value is a parameter, perhaps transposed or reshaped."""
-    while node.op == "call_function" and len(node.all_input_nodes) == 1:
+    """Whether the value is a parameter, perhaps transposed, reshaped or one of several matrices."""
+    while node.op == "call_function" and (
+        len(node.all_input_nodes) == 1 or node.target in _LOOKUPS
+    ):
         node = node.all_input_nodes[0]
     return node.op == "get_attr"
 

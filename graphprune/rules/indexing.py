@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx
 
-from graphprune.labels.slots import Labels, Slot, clean, compact, varying
+from graphprune.labels.slots import Labels, Slot, clean, compact, pad_left, varying
 from graphprune.replay import replay
 from graphprune.rules.context import Context
-from graphprune.rules.rule import Rule, overloads, register
+from graphprune.rules.rule import NodeLabels, Rule, overloads, register
 from graphprune.values import concrete, constant_of, is_tensor, shape_of
 
 if TYPE_CHECKING:
@@ -44,8 +44,12 @@ def _look_up(
 
 
 def _pin_indices(context: Context, node: fx.Node, source: fx.Node) -> None:
+    _pin_indices_but(context, node, (source,))
+
+
+def _pin_indices_but(context: Context, node: fx.Node, others: tuple[fx.Node, ...]) -> None:
     for index in node.all_input_nodes:
-        if index is not source:
+        if index not in others:
             context.pin(context.of(index), f"used as an index by {node.name}")
 
 
@@ -140,7 +144,48 @@ def label_embedding(context: Context, node: fx.Node) -> Labels:
     return clean(labels)
 
 
+def label_index_put(context: Context, node: fx.Node) -> Labels:
+    """x[i, :, j] = y: dimensions with an index stay; behind them those of x and y are the same.
+
+    Only where the indices stand first and side by side, so that y ends like x does.
+    """
+    source, indices, values = node.args[:3]
+    assert isinstance(source, fx.Node)
+    assert isinstance(values, fx.Node)
+    assert isinstance(indices, list | tuple)
+    _pin_indices_but(context, node, (source, values))
+    dims = [dim for dim, index in enumerate(indices) if index is not None]
+    if dims != list(range(len(dims))):
+        raise NotImplementedError("an index behind a slice")
+    shape, given = shape_of(source), shape_of(values)
+    reason = f"indexed by {node.name}"
+    kept = context.lock(context.of(source), dims, reason)
+    kept = tuple(slot for slot in kept if not set(varying(slot)) & set(dims))
+    rest = shape[len(dims) :]
+    given = (1,) * (len(rest) - len(given)) + given
+    lead = len(given) - len(rest)
+    put = context.lock(pad_left(context.of(values), len(given)), range(lead), reason)
+    put = tuple(slot for slot in put if not set(varying(slot)) & set(range(lead)))
+    tails = [tuple(slot.reshape(slot.shape[len(dims) :]) for slot in kept)]
+    tails += [tuple(slot.reshape(slot.shape[lead:]) for slot in put)]
+    joint = context.join([(tails[0], rest), (tails[1], given[lead:])], f"written by {node.name}")
+    return pad_left(joint, len(shape))
+
+
+def label_embedding_bag(context: Context, node: fx.Node) -> NodeLabels:
+    """embedding_bag(table (V, D), …): sums, means or maxima of rows; three more outputs count."""
+    table = node.args[0]
+    assert isinstance(table, fx.Node)
+    _pin_indices(context, node, table)
+    kept = context.lock(context.of(table), [0], f"vocabulary of {node.name}")
+    labels = tuple(slot for slot in kept if 0 not in varying(slot))
+    context.producers.extend((node, slot) for slot in labels)
+    return [labels, *(() for _ in node.meta["val"][1:])]
+
+
 register(Rule(label_index), *overloads("index"))
+register(Rule(label_index_put), *overloads("index_put", "index_put_"))
+register(Rule(label_embedding_bag), *overloads("embedding_bag", "_embedding_bag"))
 register(
     Rule(label_select_constant, rewrite=rewrite_positions, leaf=leaf_positions),
     aten.index_select.default,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from graphprune.labels.slots import Labels, Shape, Slot, clean, varying
+from graphprune.labels.slots import Labels, Shape, Slot, clean, first_along, varying
 
 if TYPE_CHECKING:
     from graphprune.rules.context import Context
@@ -36,6 +36,7 @@ class Join:
         self._operands = operands
         self._reason = reason
         self._joined: list[_Joined] = []
+        self._lines: list[tuple[Slot, Slot]] = []
 
     def run(self) -> Labels:
         """Labels of the joint index space."""
@@ -58,6 +59,8 @@ class Join:
                 keep = self._meet_unlabelled(entry, keep, index)
             for slot in keep:
                 (result if slot.shape == entry.slot.shape else rows).append(slot)
+        for grid, line in self._lines:
+            result = [line if slot is grid else slot for slot in result]
         return clean(self._context.with_rows(result, rows))
 
     def _meet(self, entry: _Joined, slot: Slot, index: int) -> bool:
@@ -111,6 +114,13 @@ class Join:
             store = self._context.store
             rows, beside = store.rows_of(slot, dims - common), store.rows_of(other, others - common)
             self._context.unite(rows, beside, self._reason)
+            return common
+        if len(common) == 1:  # one dimension in common: what goes of it goes from all of both
+            lines = [first_along(s, set(varying(s)) - common) for s in (slot, other)]
+            for grid, line in zip((slot, other), lines, strict=True):
+                self._context.unite(grid, line, self._reason)
+                self._lines.append((grid, line))
+            self._context.unite(lines[0], lines[1], self._reason)
             return common
         # The other one need not stay as well: it has met, or is still to meet, what carries this.
         self._context.pin([slot], f"{self._reason}: two grids cross")

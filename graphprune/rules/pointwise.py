@@ -33,6 +33,10 @@ _UNTAGGED = (
     "copy",
     "rrelu",
     "log_sigmoid",
+    # Python's &, | and ^ on tensors.
+    "__and__",
+    "__or__",
+    "__xor__",
     # Schema-wise views, but of the same elements, and some change the dtype.
     "to",
     "contiguous",

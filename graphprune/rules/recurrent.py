@@ -63,6 +63,9 @@ def _one(context: Context, node: fx.Node, dim: int) -> Slot:
 def _hidden_units(context: Context, weights: list[fx.Node]) -> list[Slot]:
     """Atoms of the hidden units, (H,), as each gate of each weight and bias has them."""
     size = shape_of(weights[1])[1]
+    for weight in weights:  # one that another layer makes may be labelled across both dimensions
+        grids = [slot for slot in context.of(weight) if len(varying(slot)) > 1]
+        context.pin(grids, "elements of a recurrent weight")
     found = [_one(context, weights[1], 1)]
     for weight in weights:
         found.extend(_one(context, weight, 0).reshape(-1, size).unbind(0))

@@ -20,6 +20,7 @@ from graphprune.rules import (  # noqa: F401  (imported for the rules they regis
     recurrent,
     reduction,
     scatter,
+    spectral,
     window,
 )
 from graphprune.rules.context import Context
