@@ -9,6 +9,7 @@ import torch
 from op_record import Record
 from op_records_direct import DECOMPOSED, IN_PLACE, RECURRENT
 from op_records_indexed import CELLS, EXTREMES, INDEXED, UNFOLDED
+from op_records_spectral import SPECTRAL
 from torch.nn import functional as F
 
 aten = torch.ops.aten
@@ -28,6 +29,11 @@ POINTWISE = [
     R("hardswish", MOVED, lambda x, s: F.hardswish(x)),
     R("log_sigmoid", MOVED, lambda x, s: F.logsigmoid(x)),
     R("rrelu", MOVED, lambda x, s: F.rrelu(x)),
+    R(
+        "bits",
+        MOVED,
+        lambda x, s: x * ((x > 0).__and__(x < 1) | (x > 2).__or__(x < -1) ^ (x > 3).__xor__(x > 1)),
+    ),
     R("masked_fill", MOVED, lambda x, s: x.masked_fill(x > 0.1, 2.0)),
     R("fill", MOVED, lambda x, s: x + torch.full_like(x, 2) + torch.zeros_like(x)),
     R("ones like", MOVED, lambda x, s: x * torch.ones_like(x).fill_(3)),
@@ -107,6 +113,17 @@ CONTRACTIONS = [
         "embedding",
         "b n, k c -> b n c",
         lambda x, t, s: F.embedding((x * 0).long() + torch.arange(s["n"]), t),
+    ),
+    R(
+        "embedding bag",
+        "b n, k c -> b c",
+        lambda x, t, s: F.embedding_bag((x * 0).long() + torch.arange(s["n"]), t, mode="mean"),
+    ),
+    R(
+        "one matrix for each example",
+        "b c, k o c -> b o",
+        lambda x, w, s: (w[torch.arange(2)] @ x.unsqueeze(-1)).squeeze(-1),
+        "c o",
     ),
 ]
 
@@ -297,6 +314,16 @@ MOVES = [
         "b c w -> b c n",
         lambda x, s: x.index_select(2, torch.tensor([2, 0, 1])),
     ),
+    R(
+        "index_put rows",
+        "b c, b c -> b c",
+        lambda x, y, s: x.index_put((torch.tensor([1, 0]),), y, accumulate=True),
+    ),
+    R(
+        "index_put in place",
+        "b n c, c -> b n c",
+        lambda x, y, s: x.clone().index_put_((torch.tensor([1]), torch.tensor([2])), y),
+    ),
     R("copied", "b c n, b c n -> b c n", lambda x, y, s: x.clone().copy_(y)),
 ]
 
@@ -362,6 +389,7 @@ FAMILIES = (
     INDEXED,
     UNFOLDED,
     CELLS,
+    SPECTRAL,
 )
 RECORDS = {record.name: record for family in FAMILIES for record in family}
 assert len(RECORDS) == sum(map(len, FAMILIES)), "two records of one name"

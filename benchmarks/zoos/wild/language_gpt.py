@@ -144,7 +144,7 @@ def rotate_complex(x: torch.Tensor, freqs: torch.Tensor) -> torch.Tensor:
 def rotate_pairs(x: torch.Tensor, freqs: torch.Tensor) -> torch.Tensor:
     """llama2.c's rope: real and imaginary parts unbound."""
     cos, sin = (part[None, :, None, :] for part in (freqs.real, freqs.imag))
-    real, imaginary = x.float().reshape(x.shape[:-1] + (-1, 2)).unbind(-1)
+    real, imaginary = x.float().reshape((*x.shape[:-1], -1, 2)).unbind(-1)
     out_r = real * cos - imaginary * sin
     out_i = real * sin + imaginary * cos
     return torch.stack([out_r, out_i], dim=-1).flatten(3).type_as(x)

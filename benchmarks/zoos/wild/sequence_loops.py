@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.nn.utils.parametrizations import weight_norm
 
 VOCABULARY, LENGTH, DIM = 83, 10, 48
 
@@ -245,49 +245,6 @@ class Stacked(nn.Module):
         return self.head(x)
 
 
-class Chomp1d(nn.Module):
-    """Cuts the right padding off."""
-
-    def __init__(self, chomp_size: int) -> None:
-        super().__init__()
-        self.chomp_size = chomp_size
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x[:, :, : -self.chomp_size].contiguous()
-
-
-class TemporalBlock(nn.Module):
-    """TCN: two weight-normalised dilated convolutions and a residual path."""
-
-    def __init__(self, n_in: int, n_out: int, dilation: int, kernel: int = 3) -> None:
-        super().__init__()
-        padding = (kernel - 1) * dilation
-        layers: list[nn.Module] = []
-        for channels in (n_in, n_out):
-            conv = nn.Conv1d(channels, n_out, kernel, padding=padding, dilation=dilation)
-            layers += [weight_norm(conv), Chomp1d(padding), nn.ReLU(), nn.Dropout(0.2)]
-        self.net = nn.Sequential(*layers)
-        self.downsample = nn.Conv1d(n_in, n_out, 1) if n_in != n_out else None
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        res = x if self.downsample is None else self.downsample(x)
-        return F.relu(self.net(x) + res)
-
-
-class TCN(nn.Module):
-    """Temporal convolutional network on the last step."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        sizes = (4, 24, 32, 32)
-        blocks = [TemporalBlock(a, b, 2**i) for i, (a, b) in enumerate(zip(sizes, sizes[1:]))]  # noqa: B905
-        self.network = nn.Sequential(*blocks)
-        self.linear = nn.Linear(32, 10)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.linear(self.network(x)[:, :, -1])
-
-
 def _ids(*shape: int) -> torch.Tensor:
     return torch.randint(0, VOCABULARY, shape)
 
@@ -300,5 +257,4 @@ MODELS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
     "mamba_minimal": lambda: (Stacked(MambaBlock).eval(), _ids(2, LENGTH)),
     "s4d": lambda: (Stacked(S4D).eval(), _ids(2, LENGTH)),
     "hyena": lambda: (Stacked(HyenaOperator).eval(), _ids(2, LENGTH)),
-    "tcn": lambda: (TCN().eval(), torch.randn(2, 4, 24)),
 }

@@ -202,7 +202,7 @@ class LastStep(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         h0 = torch.zeros(2, x.size(0), 64).requires_grad_()
         c0 = torch.zeros(2, x.size(0), 64).requires_grad_()
-        out, (hn, cn) = self.lstm(x, (h0.detach(), c0.detach()))
+        out, (_hn, _cn) = self.lstm(x, (h0.detach(), c0.detach()))
         return self.fc(out[:, -1, :])
 
 

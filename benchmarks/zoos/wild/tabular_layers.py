@@ -211,21 +211,6 @@ class HyperNetwork(nn.Module):
         return self.out(F.relu(F.linear(x, weight)))
 
 
-class MemoryNetwork(nn.Module):
-    """Keys and values in parameters, read by a softmax over slots, three hops."""
-
-    def __init__(self, slots: int = 20) -> None:
-        super().__init__()
-        self.keys = nn.Parameter(torch.randn(slots, DIM) * 0.2)
-        self.values = nn.Parameter(torch.randn(slots, DIM) * 0.2)
-        self.H = nn.Linear(DIM, DIM)
-
-    def forward(self, u: torch.Tensor) -> torch.Tensor:
-        for _ in range(3):
-            u = self.H(u) + torch.softmax(u @ self.keys.t(), dim=-1) @ self.values
-        return u
-
-
 class Wrapped(nn.Module):
     """Linear, two of the layers, linear."""
 
@@ -302,6 +287,5 @@ MODELS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
     "adapter": _case(Adapter),
     "euler_ode": _case(EulerODE),
     "hypernetwork": _case(HyperNetwork),
-    "memory_network": _case(MemoryNetwork),
     "dataclass_output": _outputs,
 }

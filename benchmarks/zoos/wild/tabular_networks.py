@@ -75,9 +75,7 @@ class DLRM(nn.Module):
     def __init__(self, dim: int = 16) -> None:
         super().__init__()
         self.emb_l = nn.ModuleList([nn.EmbeddingBag(n, dim, mode="sum") for n in FIELDS])
-        self.bot_l = nn.Sequential(
-            nn.Linear(NUMBERS, 48), nn.ReLU(), nn.Linear(48, dim), nn.ReLU()
-        )
+        self.bot_l = nn.Sequential(nn.Linear(NUMBERS, 48), nn.ReLU(), nn.Linear(48, dim), nn.ReLU())
         pairs = (len(FIELDS) + 1) * len(FIELDS) // 2
         self.top_l = nn.Sequential(
             nn.Linear(dim + pairs, 64), nn.ReLU(), nn.Linear(64, 1), nn.Sigmoid()
