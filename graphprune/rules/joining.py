@@ -115,7 +115,7 @@ class Join:
             rows, beside = store.rows_of(slot, dims - common), store.rows_of(other, others - common)
             self._context.unite(rows, beside, self._reason)
             return common
-        if len(common) == 1:  # one dimension in common: what goes of it goes from all of both
+        if len(common) == 1 and dims != others:  # its elements go from all of both
             lines = [first_along(s, set(varying(s)) - common) for s in (slot, other)]
             for grid, line in zip((slot, other), lines, strict=True):
                 self._context.unite(grid, line, self._reason)

@@ -120,6 +120,7 @@ MORE_STRICT = {
         "mean",
         "mean space",
         "amax",
+        "max dim",
         "amin",
         "logsumexp",
         "var",
