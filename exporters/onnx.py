@@ -15,9 +15,9 @@ from torch.utils import _pytree as pytree
 from graphprune.capture import Captured
 from graphprune.errors import ModelError
 from graphprune.exporters.base import Exporter
+from graphprune.exporters.onnx_ops import TRANSLATIONS, WITHOUT_ONNX, first_cause
 from graphprune.exporters.program import export_program, shapes_with
 from graphprune.fresh_inputs import batch_size
-from graphprune.io.text import reason
 from graphprune.quiet import quiet
 from graphprune.trees import to_plain
 
@@ -83,12 +83,15 @@ def export_onnx(
                 input_names=inputs,
                 output_names=outputs,
                 dynamic_shapes=_batch_name(captured),
+                custom_translation_table=dict(TRANSLATIONS),
             )
             assert exported is not None
             exported.save(str(target))
             onnx.checker.check_model(str(target))
     except Exception as error:  # the translation of an operator may raise anything
-        raise ModelError(f"the model cannot be written as ONNX: {_cause(error)}") from error
+        raise ModelError(
+            f"the model cannot be written as ONNX: {first_cause(error)}; {WITHOUT_ONNX}"
+        ) from error
     data = target.with_name(target.name + ".data")
     return (target, data) if data.exists() else (target,)
 
@@ -139,10 +142,3 @@ def _unique(names: list[str], taken: list[str] | tuple[()]) -> list[str]:
         seen.add(candidate)
         result.append(candidate)
     return result
-
-
-def _cause(error: BaseException) -> str:
-    """The first cause: torch.onnx wraps errors in pages of advice."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return reason(error)

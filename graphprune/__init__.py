@@ -10,6 +10,7 @@ from graphprune.certify import certify
 from graphprune.channels import ChannelGroup
 from graphprune.compress import CompressConfig, Compressed, compress
 from graphprune.exporters.onnx import export_onnx
+from graphprune.exporters.onnx_ops import onnx_translation
 from graphprune.exporters.pt2 import load_pt2, save_pt2
 from graphprune.finetune import FinetuneConfig, finetune
 from graphprune.groups import Analysis, analyse
@@ -51,6 +52,7 @@ __all__ = [
     "load",
     "load_pt2",
     "movement_rule",
+    "onnx_translation",
     "op_rule",
     "parse_target",
     "pointwise_rule",

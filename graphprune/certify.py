@@ -20,7 +20,7 @@ from graphprune.compare import limit_for, prove_equal
 from graphprune.errors import CertificateError
 from graphprune.fresh_inputs import batch_size, fresh_inputs, with_batch
 from graphprune.onnxrun import OnnxModel
-from graphprune.reload import reloaded_outputs
+from graphprune.reload import operator_modules, reloaded_outputs
 from graphprune.state import state_kept
 from graphprune.trees import Inputs, tensor_leaves
 
@@ -188,14 +188,21 @@ def certify_onnx(
 
 
 def certify_reload(
-    folder: str | Path, captured: Captured, *, limit: float | None = None, seed: int = 0
-) -> tuple[float, float]:
+    folder: str | Path,
+    captured: Captured,
+    *,
+    limit: float | None = None,
+    seed: int = 0,
+    onnx: bool = True,
+) -> tuple[float, float | None]:
     """Largest relative errors of ``model.pt2``, reloaded in a fresh process, against both others.
 
-    The process can import nothing but graphprune and what it depends on.
+    The process can import nothing but graphprune and what it depends on, once the modules are
+    imported that define operators of other libraries, if the graph calls any.
 
     Returns:
-        The error against ``captured.module`` and the error against onnxruntime on ``model.onnx``.
+        The error against ``captured.module`` and the error against onnxruntime on ``model.onnx``;
+        None for the latter without ``onnx``.
 
     Raises:
         CertificateError: as :func:`certify_shrink`, or the process cannot load or run the model.
@@ -203,15 +210,16 @@ def certify_reload(
     place = Path(folder)
     limit = model_limit(captured) if limit is None else limit
     inputs = check_inputs(captured, seed)
-    actual = reloaded_outputs(place / "model.pt2", inputs)
+    modules = operator_modules(captured.module)
+    actual = reloaded_outputs(place / "model.pt2", inputs, modules=modules)
     expected = [tensor_leaves(output) for output in _outputs(captured.module, inputs)]
+    free = independent_outputs(captured.module, tensors_only=True)
+    error = _judge("reloaded model against PyTorch", actual, expected, limit, free)
+    if not onnx:
+        return error, None
     onnx_model = OnnxModel(place / "model.onnx")
     from_onnx = [onnx_model(one) for one in inputs]
-    free = independent_outputs(captured.module, tensors_only=True)
-    return (
-        _judge("reloaded model against PyTorch", actual, expected, limit, free),
-        _judge("reloaded model against onnxruntime", actual, from_onnx, limit, free),
-    )
+    return error, _judge("reloaded model against onnxruntime", actual, from_onnx, limit, free)
 
 
 def independent_outputs(model: object, *, tensors_only: bool = False) -> set[int]:

@@ -28,6 +28,7 @@ from graphprune.devices import Batch
 from graphprune.embed import embed
 from graphprune.errors import DataError, ModelError, TrainingError
 from graphprune.evaluate import evaluate
+from graphprune.exporters.onnx_ops import require_onnx
 from graphprune.exporters.report import Report
 from graphprune.feed import Feed, feed_for
 from graphprune.finetune import FinetuneConfig, FinetuneResult, finetune
@@ -46,6 +47,7 @@ from graphprune.partial.result import PartialCompressed
 from graphprune.passes.base import run_passes
 from graphprune.passes.shrink import Shrink
 from graphprune.plan import Plan
+from graphprune.preconditions import check_asked, check_values
 from graphprune.progress import Progress
 from graphprune.recalibrate import recalibrate_batchnorm
 from graphprune.reporting import make_report
@@ -70,6 +72,8 @@ class CompressConfig:
         recalibrate: re-estimate batch-norm statistics of the small model on data; without it (and
             fine-tuning) every value of the small model is one of the original's.
         evaluate: judge dense and small model on held-out data where there are data.
+        needs_onnx: refuse a model whose operators cannot be written as ONNX right after its
+            capture, rather than when the result is saved.
         passes: extra graph passes, run on the captured graph before it is analysed.
         seed: of everything random; None leaves ``learn`` and ``finetune`` their own seeds.
         progress: called as ``progress(stage, done, total, figures)``.
@@ -84,6 +88,7 @@ class CompressConfig:
     batch_size: int = 64
     recalibrate: bool = False
     evaluate: bool = True
+    needs_onnx: bool = False
     passes: tuple[PassBase, ...] = ()
     seed: int | None = None
     progress: Progress | None = None
@@ -134,19 +139,29 @@ class Compressed:
         """What was asked and what came of it."""
         return make_report(self)
 
-    def save(self, folder: str | Path, *, overwrite: bool = False, latency: bool = True) -> Path:
+    def save(
+        self,
+        folder: str | Path,
+        *,
+        overwrite: bool = False,
+        onnx: bool = True,
+        latency: bool = True,
+    ) -> Path:
         """Export to ``folder``: model.onnx, model.pt2, plan.json, report.json, all certified.
 
         Args:
             folder: must not exist, or be empty, unless ``overwrite``.
             overwrite: replace an earlier result.
+            onnx: write model.onnx; without it, operators need no ONNX translation.
             latency: time the dense and the small model for the report.
 
         Raises:
             UsageError: the folder is in use.
+            ModelError: the model cannot be exported.
             CertificateError: an exported model is not proved equal; nothing is left behind.
         """
-        return deliver(self, Path(folder), overwrite=overwrite, latency=latency)
+        place = Path(folder)
+        return deliver(self, place, overwrite=overwrite, onnx=onnx, latency=latency)
 
     def into(self, model: nn.Module) -> None:
         """Make ``model``, an instance of the class that was compressed, the small model in place.
@@ -200,14 +215,8 @@ def compress(  # noqa: PLR0913 - the one call that users type; the rest is in th
     seed = config.learn.seed
     target = parse_target(target)
     ranked_by, method_note = resolve_method(method, data is not None)
-    if finetune_epochs < 0:
-        raise DataError(f"finetune_epochs is {finetune_epochs}; give 0 or more")
-    if finetune_epochs and data is None:
-        raise DataError("fine-tuning needs data; give --data (data=) or 0 epochs")
-    if loss is not None:
-        if data is None:
-            raise DataError("a loss is used on data only; give --data (data=), or leave it out")
-        loss = checked_loss(loss)
+    check_asked(finetune_epochs, data, loss)
+    loss = checked_loss(loss) if loss is not None else None
     clock = Clock(config.progress)
     notes = [method_note] if method_note else []
     before = SavedState.take(model) if isinstance(model, nn.Module) else None
@@ -221,6 +230,8 @@ def compress(  # noqa: PLR0913 - the one call that users type; the rest is in th
         before.restore()  # what the failed attempt may have left in the module's attributes
         request = Request(target, method, data is not None, finetune_epochs, config)
         return compress_parts(model, example_inputs, request, failure)
+    if config.needs_onnx:
+        require_onnx(dense.module)
     with clock.stage("analyse"):
         analysis = analyse(dense.module)
     with clock.stage("score"):
@@ -297,29 +308,12 @@ def _seeded(config: CompressConfig) -> CompressConfig:
 
 def _capture(model: Any, example_inputs: Any, config: CompressConfig) -> Captured:
     dense = capture(model, example_inputs)
-    _check_finite(dense.module)
+    check_values(dense.module)
     if config.passes:
         module = run_passes(dense.module, config.passes).graph_module
         retrace_shapes(module)
         dense = replace(dense, module=module)
     return dense
-
-
-def _check_finite(module: nn.Module) -> None:
-    """Refuse tensors without data, NaN anywhere, and infinite parameters; masks may be infinite."""
-    empty = [name for name, t in (*module.named_parameters(), *module.named_buffers()) if t.is_meta]
-    if empty:
-        raise ModelError(
-            f"{empty[0]} is on the meta device and has no values, so nothing can be cut or proved; "
-            "load the weights first, or stop at the plan: capture, analyse, choose"
-        )
-    unfit = [name for name, t in module.named_parameters() if not bool(torch.isfinite(t).all())]
-    unfit += [name for name, t in module.named_buffers() if bool(torch.isnan(t).any())]
-    if unfit:
-        raise ModelError(
-            f"{unfit[0]} holds NaN or infinite values; "
-            "no comparison with the model can be trusted, repair it first"
-        )
 
 
 def _prepare_data(data: Any, dense: Captured, loss: Loss | None, config: CompressConfig) -> Feed:

@@ -16,6 +16,7 @@ from graphprune.devices import on_cpu
 from graphprune.errors import ModelError
 from graphprune.evaluate import evaluate
 from graphprune.exporters.onnx import export_onnx
+from graphprune.exporters.onnx_ops import WITHOUT_ONNX, require_onnx
 from graphprune.exporters.output_folder import output_folder
 from graphprune.exporters.program import export_program
 from graphprune.exporters.pt2 import save_pt2
@@ -23,6 +24,7 @@ from graphprune.exporters.report import Measured, Report, file_hash
 from graphprune.fresh_inputs import with_batch
 from graphprune.measure import call, latencies
 from graphprune.onnxrun import OnnxModel
+from graphprune.reload import require_reloadable
 from graphprune.trees import Inputs, tensor_leaves
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ LATENCY_BATCH = 1
 
 
 def require_deliverable(model: nn.Module | torch.export.ExportedProgram) -> None:
-    """Refuse weights that the files cannot be proved with.
+    """Refuse weights that the ONNX file cannot be proved with.
 
     Raises:
         ModelError: a parameter is in half precision, which onnxruntime's CPU provider cannot run.
@@ -42,14 +44,19 @@ def require_deliverable(model: nn.Module | torch.export.ExportedProgram) -> None
             kind = str(parameter.dtype).removeprefix("torch.")
             raise ModelError(
                 f"parameter {name} is {kind}, which the exported ONNX file cannot be proved in; "
-                "convert the model with model.float() first"
+                f"convert the model with model.float() first, or {WITHOUT_ONNX}"
             )
 
 
 def deliver(
-    result: Compressed, folder: Path, *, overwrite: bool = False, latency: bool = True
+    result: Compressed,
+    folder: Path,
+    *,
+    overwrite: bool = False,
+    onnx: bool = True,
+    latency: bool = True,
 ) -> Path:
-    """Write model.onnx, model.pt2, plan.json and report.json to ``folder``.
+    """Write model.onnx (unless left out), model.pt2, plan.json and report.json to ``folder``.
 
     The folder appears only once everything in it is proved. Without ``latency`` the times of the
     dense and the small model, which are for the report alone, are not measured.
@@ -59,22 +66,25 @@ def deliver(
         ModelError: the model cannot be exported, or is in half precision.
         CertificateError: a file is not proved equal to the model.
     """
-    require_deliverable(result.model)
     stages = result.stages
+    require_reloadable(stages.small.module)
+    if onnx:
+        require_deliverable(result.model)
+        require_onnx(stages.small.module)
     small, clock = on_cpu(stages.small), stages.clock
     with output_folder(folder, overwrite=overwrite) as place:
         with clock.stage("export"):
             program = export_program(small)
-            onnx_files = export_onnx(small, place / "model.onnx", program=program)
+            written = export_onnx(small, place / "model.onnx", program=program) if onnx else ()
             save_pt2(small, place / "model.pt2", program=program)
             result.plan.save(place / "plan.json")
         with clock.stage("certify files"):
-            certificate = _certify_files(result.certificate, small, place)
+            certificate = _certify_files(result.certificate, small, place, onnx)
         with clock.stage("measure"):
-            report = _judged(result, place / "model.onnx")
+            report = _judged(result, place / "model.onnx") if onnx else result.report
             if latency:
-                report = _timed(report, result, small, place / "model.onnx")
-        names = [path.name for path in onnx_files] + ["model.pt2", "plan.json"]
+                report = _timed(report, result, small, place / "model.onnx" if onnx else None)
+        names = [path.name for path in written] + ["model.pt2", "plan.json"]
         dataclasses.replace(
             report,
             certificate=certificate,
@@ -84,9 +94,10 @@ def deliver(
     return folder
 
 
-def _certify_files(proved: Certificate, small: Captured, place: Path) -> Certificate:
-    onnx_error = certify_onnx(small, place / "model.onnx", limit=proved.limit)
-    reload_error, reload_onnx = certify_reload(place, small, limit=proved.limit)
+def _certify_files(proved: Certificate, small: Captured, place: Path, onnx: bool) -> Certificate:
+    limit = proved.limit
+    onnx_error = certify_onnx(small, place / "model.onnx", limit=limit) if onnx else {}
+    reload_error, reload_onnx = certify_reload(place, small, limit=limit, onnx=onnx)
     return dataclasses.replace(
         proved, onnx_error=onnx_error, reload_error=reload_error, reload_onnx_error=reload_onnx
     )
@@ -104,27 +115,27 @@ def _judged(result: Compressed, onnx_path: Path) -> Report:
     return dataclasses.replace(result.report, models=models)
 
 
-def _timed(report: Report, result: Compressed, small: Captured, onnx_path: Path) -> Report:
+def _timed(report: Report, result: Compressed, small: Captured, onnx_path: Path | None) -> Report:
     """The report with latencies on the CPU, and a row for an ONNX file of the dense model."""
     dense = on_cpu(result.stages.dense)
     inputs = _latency_inputs(dense)
     batch = next((t.shape[0] for t in tensor_leaves(inputs) if t.ndim), 0)
-    with tempfile.TemporaryDirectory() as scratch:
-        dense_path = Path(scratch) / "dense.onnx"
-        export_onnx(dense, dense_path)
-        calls = {
-            "dense": call(dense.module, inputs),
-            "dense onnx": _call(OnnxModel(dense_path), inputs),
-            "pruned": call(small.module, inputs),
-            "onnx": _call(OnnxModel(onnx_path), inputs),
-        }
-        times = latencies(calls, batch=batch)
+    calls = {"dense": call(dense.module, inputs), "pruned": call(small.module, inputs)}
     models = dict(report.models)
-    models["dense onnx"] = dataclasses.replace(models["dense"], accuracy=None, loss=None)
+    with tempfile.TemporaryDirectory() as scratch:
+        if onnx_path is not None:
+            dense_path = Path(scratch) / "dense.onnx"
+            export_onnx(dense, dense_path)
+            calls["dense onnx"] = _call(OnnxModel(dense_path), inputs)
+            calls["onnx"] = _call(OnnxModel(onnx_path), inputs)
+            models["dense onnx"] = dataclasses.replace(models["dense"], accuracy=None, loss=None)
+        times = latencies(calls, batch=batch)
     rows: dict[str, Measured] = {
-        name: dataclasses.replace(models[name], latency_ms=times[name].median_ms) for name in calls
+        name: dataclasses.replace(models[name], latency_ms=times[name].median_ms)
+        for name in ("dense", "dense onnx", "pruned", "onnx")
+        if name in times
     }
-    one = times["onnx"]
+    one = times["pruned"]
     stated = {"batch": one.batch, "threads": one.threads, "repeats": one.repeats}
     return dataclasses.replace(report, models=rows, latency=stated)
 

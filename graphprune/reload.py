@@ -5,29 +5,69 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import safetensors
 import safetensors.torch
 import torch
+from torch import fx
 
-from graphprune.errors import CertificateError
+from graphprune.errors import CertificateError, ModelError
 from graphprune.io.text import one_line
+from graphprune.operators import foreign_calls, home_of, import_root
+from graphprune.rules.plugins import imported_rules
 from graphprune.trees import Inputs, tensor_leaves
+from graphprune.values import source_line
 
 _SCRIPT = Path(__file__).with_name("reload_check.py")
 _TIMEOUT = 1800.0
 
 
+def operator_modules(module: fx.GraphModule) -> dict[str, Path]:
+    """Modules that a fresh process must import for a graph's operators, and where each is found.
+
+    Empty for graphs of torch's own operators. A rules module that was named with ``--rules`` stands
+    in for operators whose own module is not known.
+
+    Raises:
+        ModelError: an operator would not exist in a fresh process.
+    """
+    found: dict[str, Path] = {}
+    for operator, node in foreign_calls(module).items():
+        home = home_of(operator)
+        names = (home,) if home else tuple(imported_rules())
+        roots = {name: root for name in names if (root := import_root(name)) is not None}
+        if not roots:
+            line = source_line(node)
+            raise ModelError(
+                f"operator {operator}{f' ({line})' if line else ''} is not known to come from a "
+                f"module that can be imported{f' (but from {home})' if home else ''}, so a saved "
+                "model could not be reloaded; define it with torch.library.custom_op in a module "
+                "of its own"
+            )
+        found |= roots
+    return found
+
+
+def require_reloadable(module: fx.GraphModule) -> None:
+    """Refuse a graph that no other process could run; see :func:`operator_modules`."""
+    operator_modules(module)
+
+
 def reloaded_outputs(
-    path: str | Path, inputs: Sequence[Inputs], *, timeout: float = _TIMEOUT
+    path: str | Path,
+    inputs: Sequence[Inputs],
+    *,
+    modules: Mapping[str, Path] | None = None,
+    timeout: float = _TIMEOUT,
 ) -> list[list[torch.Tensor]]:
     """Outputs of the model in a ``.pt2`` file, computed by ``reload_check.py`` in a new process.
 
     Args:
         path: a file written by :func:`graphprune.exporters.pt2.save_pt2`.
         inputs: the calls to make; their tensors travel as safetensors.
+        modules: to import first, see :func:`operator_modules`.
         timeout: seconds after which the process is stopped.
 
     Returns:
@@ -41,6 +81,7 @@ def reloaded_outputs(
         safetensors.torch.save_file(_pack([tensor_leaves(one) for one in inputs]), request)
         command = [sys.executable, "-I", str(_SCRIPT), str(Path(path).resolve())]
         command += [str(len(inputs)), str(request), str(response), str(torch.get_num_threads())]
+        command += [f"{name}={root}" for name, root in (modules or {}).items()]
         try:
             done = subprocess.run(
                 command, cwd=scratch, capture_output=True, text=True, timeout=timeout, check=False

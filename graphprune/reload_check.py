@@ -2,11 +2,13 @@
 
 Run by :mod:`graphprune.reload` with ``python -I``. Before torch is imported, a guard makes every
 module look absent that belongs neither to Python's library nor to graphprune and the distributions
-it depends on; so the model's own class cannot be what makes it work.
+it depends on; so the model's own class cannot be what makes it work. Only the modules that define
+operators of other libraries are imported before, where the graph calls any.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import importlib.util
 import re
@@ -107,10 +109,13 @@ def _run(path: str, calls: int, request: str, response: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Guard imports, then run: path, number of calls, inputs, outputs, threads."""
-    path, calls, request, response, threads = arguments
+    """Guard imports, then run: path, number of calls, inputs, outputs, threads, module=folder …."""
+    path, calls, request, response, threads, *modules = arguments
     if importlib.util.find_spec("graphprune") is None:
         sys.path.append(str(_ROOT))
+    for name, _, folder in (item.partition("=") for item in modules):
+        sys.path.append(folder)
+        importlib.import_module(name)
     allowed = allowed_modules()
     sys.meta_path[:] = [DependenciesOnly(finder, allowed) for finder in sys.meta_path]
 

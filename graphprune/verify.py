@@ -25,7 +25,7 @@ from graphprune.partial.report import PartialReport, read_report
 from graphprune.partial.verify import verify_parts
 from graphprune.plan import Plan
 
-_NEEDED = ("model.onnx", "model.pt2", "plan.json")
+_NEEDED = ("model.pt2", "plan.json")
 SEED = 1
 """Of the inputs; compress draws with another seed, so verify sees inputs that are new."""
 
@@ -59,14 +59,23 @@ def verify(folder: str | Path, *, seed: int = SEED) -> Certificate:
     module, captured = load_pt2(place / "model.pt2")
     _check_plan(Plan.load(place / "plan.json"), module)
     _check_parameters(report, module)
-    try:
-        onnx.checker.check_model(str(place / "model.onnx"))
-    except Exception as error:  # the checker raises protobuf's and its own errors
-        raise CertificateError(f"model.onnx is no valid ONNX: {reason(error)}") from error
-    limit = model_limit(captured)
-    onnx_error = certify_onnx(captured, place / "model.onnx", limit=limit, seed=seed)
-    reload_error, reload_onnx = certify_reload(place, captured, limit=limit, seed=seed)
+    limit, onnx_error = model_limit(captured), {}
+    if _has_onnx(report):
+        try:
+            onnx.checker.check_model(str(place / "model.onnx"))
+        except Exception as error:  # the checker raises protobuf's and its own errors
+            raise CertificateError(f"model.onnx is no valid ONNX: {reason(error)}") from error
+        onnx_error = certify_onnx(captured, place / "model.onnx", limit=limit, seed=seed)
+    reload_error, reload_onnx = certify_reload(
+        place, captured, limit=limit, seed=seed, onnx=_has_onnx(report)
+    )
     return Certificate(limit, describe_inputs(seed), None, onnx_error, reload_error, reload_onnx)
+
+
+def _has_onnx(report: Report) -> bool:
+    """Whether an ONNX file was written; it is left out on request."""
+    proved = report.certificate is not None and bool(report.certificate.onnx_error)
+    return proved or "model.onnx" in report.files
 
 
 def _check_files(place: Path, report: Report) -> None:
@@ -74,7 +83,8 @@ def _check_files(place: Path, report: Report) -> None:
     strange = sorted(set(report.files) - ARTEFACTS)
     if strange:
         raise CertificateError(f"report.json lists {few(strange)}, which compress never writes")
-    for name in sorted({*_NEEDED, *report.files}):
+    needed = (*_NEEDED, "model.onnx") if _has_onnx(report) else _NEEDED
+    for name in sorted({*needed, *report.files}):
         file = place / name
         if not file.is_file():
             raise CertificateError(f"{file} is missing; compress the model again")

@@ -77,12 +77,17 @@ from graphprune.cli.source import model_options, read_source
 )
 @click.option("--switch-epochs", default=1, show_default=True, help="Epochs of switch learning.")
 @click.option("--kl-weight", type=float, help="Factor of the KL divergence.")
+@click.option(
+    "--no-onnx", is_flag=True, help="Write no model.onnx: for operators that ONNX has no form of."
+)
 @click.option("--pass", "passes", multiple=True, help="Extra graph pass, by name or module:Class.")
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
 @click.option("--no-latency", is_flag=True, help="Do not time the dense and the small model.")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier result in the folder.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no summary.")
-def compress(output: str, quiet: bool, overwrite: bool, no_latency: bool, **options: Any) -> None:
+def compress(
+    output: str, quiet: bool, overwrite: bool, no_onnx: bool, no_latency: bool, **options: Any
+) -> None:
     """Compress MODEL and write model.onnx, model.pt2, plan.json and report.json.
 
     MODEL is a .pt2 (torch.export), a pickled nn.Module (.pt, with --trust-pickle), or a state
@@ -106,15 +111,15 @@ def compress(output: str, quiet: bool, overwrite: bool, no_latency: bool, **opti
     # Elsewhere than on a terminal, bars would only fill a log.
     bars = TerminalProgress(console) if console.is_terminal and not quiet else nullcontext()
     with bars as progress:
-        result = _run(progress, **options)
-        result.save(folder, overwrite=overwrite, latency=not no_latency)
+        result = _run(progress, onnx=not no_onnx, **options)
+        result.save(folder, overwrite=overwrite, onnx=not no_onnx, latency=not no_latency)
     if not quiet:
         from graphprune.partial.report import read_report
 
         read_report(folder / "report.json").render(output_console())
 
 
-def _run(progress: Any, **given: Any) -> Any:
+def _run(progress: Any, onnx: bool, **given: Any) -> Any:
     from graphprune.compress import CompressConfig
     from graphprune.compress import compress as run
     from graphprune.deliver import require_deliverable
@@ -139,7 +144,8 @@ def _run(progress: Any, **given: Any) -> Any:
     source = read_source(
         given["model"], given["factory"], given["trust_pickle"], given["shapes"], given["data"]
     )
-    require_deliverable(source.loaded.model)  # before the long work
+    if onnx:
+        require_deliverable(source.loaded.model)  # before the long work
     config = CompressConfig(
         learn=learn,
         finetune=finetune,
@@ -148,6 +154,7 @@ def _run(progress: Any, **given: Any) -> Any:
         ranking=given["ranking"],
         heads=given["heads"],
         batch_size=given["batch_size"],
+        needs_onnx=onnx,
         passes=passes,
         seed=given["seed"],
         progress=progress,

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from graphprune.cli.console import output_console
 from graphprune.cli.group import OneLineErrors
+from graphprune.cli.source import rules_option
 
 
 @click.group(
@@ -31,6 +32,7 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("folder")
+@rules_option
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def verify(folder: str, debug: bool) -> None:
     """Check a compressed model again: files, hashes, plan, ONNX against PyTorch.

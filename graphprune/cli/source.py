@@ -49,19 +49,24 @@ def model_options(command: F) -> F:
             help="Example input, batch first, such as 1x3x224x224 or 1x77:int64,0..30522; "
             "repeat for several inputs.",
         ),
-        click.option(
-            "--rules",
-            multiple=True,
-            metavar="PACKAGE.MODULE",
-            expose_value=False,
-            callback=_import_rules,
-            help="Module with rules for operators of your own, imported before MODEL is read.",
-        ),
+        rules_option,
         click.option("--debug", is_flag=True, help="Show the traceback of an error."),
     ]
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def rules_option(command: F) -> F:
+    """``--rules``, which imports modules of the user's before anything is read."""
+    return click.option(
+        "--rules",
+        multiple=True,
+        metavar="PACKAGE.MODULE",
+        expose_value=False,
+        callback=_import_rules,
+        help="Module with operators of your own and rules for them, imported first.",
+    )(command)
 
 
 def _import_rules(

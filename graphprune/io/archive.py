@@ -39,6 +39,17 @@ def is_program_archive(names: list[str]) -> bool:
     )
 
 
+def operator_names(data: bytes) -> list[str]:
+    """Operators that a ``.pt2`` (its bytes) calls, as ``torch.ops.library.operator.overload``."""
+    found: set[str] = set()
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        for name in archive.namelist():
+            if is_program_archive([name]):
+                text = archive.read(name).decode("utf-8", errors="replace")
+                found.update(re.findall(r'"target": *"(torch\.ops\.\w+\.\w+(?:\.\w+)?)"', text))
+    return sorted(found)
+
+
 def check_program_archive(data: bytes, source: str) -> None:
     """Refuse a ``.pt2`` (its bytes) that would run code on loading.
 

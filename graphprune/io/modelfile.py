@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from graphprune.errors import ModelError, UnsafePickleError
-from graphprune.io.archive import check_program_archive, is_program_archive
+from graphprune.io.archive import check_program_archive, is_program_archive, operator_names
 from graphprune.io.hints import Example, example_from_metadata, model_metadata
 from graphprune.io.imports import working_directory_importable
 from graphprune.io.pickles import load_tensors, looks_like_pickle, named_globals
@@ -27,6 +27,7 @@ from graphprune.io.statedict import (
     find_in_checkpoint,
 )
 from graphprune.io.text import few, one_line, reason
+from graphprune.operators import unknown_operators
 from graphprune.quiet import quiet_libraries
 
 _KINDS = "a .pt2 program, or a .pt, .pth or .safetensors file"
@@ -138,6 +139,12 @@ def _load_program(data: bytes, source: str, trust_pickle: bool) -> torch.export.
         with quiet_libraries(), working_directory_importable():
             return torch.export.load(io.BytesIO(data))
     except Exception as exc:  # torch raises many types on damaged or foreign-version files
+        missing = unknown_operators(operator_names(data))
+        if missing:
+            raise ModelError(
+                f"{source}: calls {few(missing)}, which no imported library defines; import the "
+                "one that does before (on the command line: --rules package.module)"
+            ) from exc
         raise ModelError(
             f"{source}: torch {torch.__version__} cannot load this .pt2 ({reason(exc)}); "
             "save it again with torch.export.save"

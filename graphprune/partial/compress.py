@@ -17,6 +17,7 @@ from graphprune.capture import normalise_inputs
 from graphprune.certify import Certificate, describe_inputs
 from graphprune.clock import Clock
 from graphprune.errors import ModelError
+from graphprune.exporters.onnx_ops import require_onnx
 from graphprune.io.text import few, one_line, reason
 from graphprune.measure import count_parameters
 from graphprune.partial.asked import Request, allowed, explain
@@ -62,6 +63,9 @@ def compress_parts(
         found = find_parts(original, inputs, seed)
     if not found.parts:
         raise _nothing(model, found, failure)
+    if config.needs_onnx:
+        for part in found.parts:
+            require_onnx(part.graphs[0].module)
     with clock.stage("score"):
         scores = {
             part.name: score_channels(

@@ -18,7 +18,12 @@ from graphprune.partial.result import PartialCompressed, folder_names
 
 
 def deliver(
-    result: PartialCompressed, folder: Path, *, overwrite: bool = False, latency: bool = True
+    result: PartialCompressed,
+    folder: Path,
+    *,
+    overwrite: bool = False,
+    onnx: bool = True,
+    latency: bool = True,
 ) -> Path:
     """Write ``model.safetensors``, ``report.json``, and each part like a result of its own.
 
@@ -27,13 +32,14 @@ def deliver(
         ModelError: a part cannot be exported, or is in half precision.
         CertificateError: a file is not proved equal to its part.
     """
-    require_deliverable(result.model)
+    if onnx:
+        require_deliverable(result.model)
     clock, folders = result.background.clock, folder_names(list(result.parts))
     with output_folder(folder, overwrite=overwrite) as place:
         with clock.stage("deliver parts"):
             for name, placed in result.parts.items():
                 part = place / PARTS / folders[name]
-                deliver_part(placed.compressed, part, latency=latency)
+                deliver_part(placed.compressed, part, onnx=onnx, latency=latency)
         _save_weights(result.model, place / WEIGHTS)
         files = sorted(p.relative_to(place).as_posix() for p in place.rglob("*") if p.is_file())
         dataclasses.replace(

@@ -97,8 +97,17 @@ class PartialCompressed:
         """What was asked and what came of it."""
         return _report(self)
 
-    def save(self, folder: str | Path, *, overwrite: bool = False, latency: bool = True) -> Path:
+    def save(
+        self,
+        folder: str | Path,
+        *,
+        overwrite: bool = False,
+        onnx: bool = True,
+        latency: bool = True,
+    ) -> Path:
         """Write the parts (each as a whole result is written), the weights and the report.
+
+        For the arguments see :meth:`graphprune.compress.Compressed.save`.
 
         Raises:
             UsageError: the folder is in use.
@@ -107,7 +116,8 @@ class PartialCompressed:
         """
         from graphprune.partial.deliver import deliver
 
-        return deliver(self, Path(folder), overwrite=overwrite, latency=latency)
+        place = Path(folder)
+        return deliver(self, place, overwrite=overwrite, onnx=onnx, latency=latency)
 
 
 def folder_names(names: list[str]) -> dict[str, str]:

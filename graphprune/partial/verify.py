@@ -51,7 +51,7 @@ def verify_parts(
         None,
         onnx,
         max(one.reload_error or 0.0 for one in found),
-        max(one.reload_onnx_error or 0.0 for one in found),
+        max((e for one in found if (e := one.reload_onnx_error) is not None), default=None),
     )
 
 

@@ -18,6 +18,7 @@ from graphprune.io.text import reason
 from graphprune.registry import Registry
 
 RULE_MODULES = Registry("graphprune.rules")
+_IMPORTED: dict[str, None] = {}
 
 
 @functools.cache
@@ -45,6 +46,7 @@ def import_rules(module: str) -> None:
     try:
         with working_directory_importable():
             importlib.import_module(module)
+        _IMPORTED[module] = None
     except UsageError:
         raise  # a rule in it is at fault
     except Exception as error:  # a user's module may raise anything while it is imported
@@ -52,3 +54,8 @@ def import_rules(module: str) -> None:
             f"--rules {module}: importing it failed: {reason(error)}; "
             "give package.module, and run from the folder that holds it, or install it"
         ) from error
+
+
+def imported_rules() -> tuple[str, ...]:
+    """Modules that :func:`import_rules` has imported, in order."""
+    return tuple(_IMPORTED)

@@ -12,6 +12,7 @@ from torch import fx
 from graphprune.errors import GraphpruneError, UsageError
 from graphprune.io.text import reason
 from graphprune.labels.slots import Labels, Shape
+from graphprune.operators import overloads_of
 from graphprune.replay import replay_movement
 from graphprune.rules.adapters import Masked, Rewrite, adapt_masked, adapt_rewrite
 from graphprune.rules.axes import Axes, tensor_arguments
@@ -116,7 +117,7 @@ def op_rule(
     Raises:
         UsageError: one of them is no operator, or has a rule already.
     """
-    targets = [target for operator in operators for target in _overloads(operator)]
+    targets = [target for operator in operators for target in overloads_of(operator)]
 
     def decorate(function: Labeller) -> Labeller:
         rule = Rule(
@@ -158,22 +159,9 @@ def axes_rule(
     Raises:
         UsageError: it is no operator or has a rule already, or the text does not fit it.
     """
-    for target in _overloads(operator):
+    for target in overloads_of(operator):
         Axes.parse(text, target)  # a mistake shows here, not in the middle of an analysis
     op_rule(operator, masked=masked, rewrite=rewrite)(lambda call: call.axes(text))
-
-
-def _overloads(operator: Any) -> list[torch._ops.OpOverload]:
-    if isinstance(operator, torch._ops.OpOverload):
-        return [operator]
-    if isinstance(operator, torch._ops.OpOverloadPacket):
-        return [getattr(operator, name) for name in operator.overloads()]
-    if isinstance(operator, torch._library.custom_ops.CustomOpDef):
-        return [operator._opoverload]
-    raise UsageError(
-        f"{operator!r} is no operator; give one such as torch.ops.mylib.my_op.default, "
-        "or what torch.library.custom_op returned"
-    )
 
 
 def _labeller(function: Labeller) -> Callable[[Context, fx.Node], NodeLabels]:
