@@ -72,28 +72,35 @@ def export_onnx(
     program = export_program(captured) if program is None else program
     inputs = _unique([_clean(name) for name in program.graph_signature.user_inputs], ())
     outputs = _output_names(program, inputs)
+    options = {
+        "opset_version": opset,
+        "input_names": inputs,
+        "output_names": outputs,
+        "dynamic_shapes": _batch_name(captured),
+        "custom_translation_table": dict(TRANSLATIONS),
+    }
     try:
-        with quiet(), torch.no_grad():
-            exported = torch.onnx.export(
-                program,
-                dynamo=True,
-                verbose=False,
-                optimize=optimise,
-                opset_version=opset,
-                input_names=inputs,
-                output_names=outputs,
-                dynamic_shapes=_batch_name(captured),
-                custom_translation_table=dict(TRANSLATIONS),
-            )
-            assert exported is not None
-            exported.save(str(target))
-            onnx.checker.check_model(str(target))
+        try:
+            _write(program, target, optimize=optimise, **options)
+        except Exception:
+            if not optimise:
+                raise
+            # The optimiser fails on graphs that are right, such as splits of the free dimension.
+            _write(program, target, optimize=False, **options)
     except Exception as error:  # the translation of an operator may raise anything
         raise ModelError(
             f"the model cannot be written as ONNX: {first_cause(error)}; {WITHOUT_ONNX}"
         ) from error
     data = target.with_name(target.name + ".data")
     return (target, data) if data.exists() else (target,)
+
+
+def _write(program: torch.export.ExportedProgram, target: Path, **options: Any) -> None:
+    with quiet(), torch.no_grad():
+        exported = torch.onnx.export(program, dynamo=True, verbose=False, **options)
+        assert exported is not None
+        exported.save(str(target))
+        onnx.checker.check_model(str(target))
 
 
 def _output_names(program: torch.export.ExportedProgram, taken: list[str]) -> list[str]:

@@ -81,3 +81,26 @@ def test_an_untranslatable_operator_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"cannot be written as ONNX.*zeta") as caught:
         export_onnx(captured, tmp_path / "model.onnx")
     assert "\n" not in str(caught.value)
+
+
+class Halves(nn.Module):
+    """Two inputs through one layer as one batch, which is then parted again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 4)
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        first, second = self.layer(torch.cat([x, y])).chunk(2)
+        return first * second
+
+
+def test_a_split_of_the_free_dimension(tmp_path: Path) -> None:
+    captured = capture(Halves(), (torch.randn(2, 3), torch.randn(2, 3)))
+    assert captured.dynamic_batch
+    export_onnx(captured, tmp_path / "model.onnx")
+    for size in (2, 5):
+        inputs = (torch.randn(size, 3), torch.randn(size, 3))
+        expected = [captured.module(*inputs)]
+        actual = OnnxModel(tmp_path / "model.onnx")((inputs, {}))
+        assert max_relative_error(actual, expected) < 1e-5
