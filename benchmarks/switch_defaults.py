@@ -15,6 +15,7 @@ from torch import nn
 
 from benchmarks.conditions import markdown_table, set_up
 from graphprune import LearnConfig, MaskedReference, analyse, capture, choose, learn_switches
+from graphprune.criteria.base import Evidence
 from graphprune.criteria.magnitude import L2
 from graphprune.criteria.random import Random
 from graphprune.groups import Analysis
@@ -99,7 +100,8 @@ def main(seeds: int, threads: int) -> None:
             train(net, images[seen], labels[seen])
             captured = capture(net, images[:2])
             analysis = analyse(captured.module)
-            scores = {"l2": L2().score(analysis), "random": Random().score(analysis, seed)}
+            evidence = Evidence(analysis, seed=seed)
+            scores = {"l2": L2().score(evidence), "random": Random().score(evidence)}
             for name, (labelled, method, config) in settings().items():
                 batches = [
                     ((x,), y if labelled else None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -71,15 +71,16 @@ class Runtime:
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace each gradient by its mean over all processes."""
-        if self.processes > 1:
-            self._average([p.grad for p in parameters if p.grad is not None])
+        self.average([p.grad for p in parameters if p.grad is not None])
 
     def average_buffers(self, module: nn.Module) -> None:
         """Replace each floating buffer (running statistics) by its mean over all processes."""
-        if self.processes > 1:
-            self._average([b for b in module.buffers() if b.is_floating_point()])
+        self.average([b for b in module.buffers() if b.is_floating_point()])
 
-    def _average(self, tensors: list[torch.Tensor]) -> None:
+    def average(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Replace each tensor by its mean over all processes, in place."""
+        if self.processes == 1:
+            return
         with torch.no_grad():
             for tensor in tensors:
                 mean = self._accelerator.reduce(tensor, reduction="mean")  # type: ignore[no-untyped-call]

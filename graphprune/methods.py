@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphprune.criteria.base import Criterion
+from graphprune.criteria.base import Criterion, needs_data
 from graphprune.errors import UsageError
 from graphprune.options import Spec, build
 from graphprune.registry import CRITERIA, SWITCHES
@@ -27,7 +27,7 @@ def make_method(text: str) -> Method:
         return method
     raise UsageError(
         f"method {spec.name} is neither a SwitchMethod nor a criterion: it has no "
-        "score(analysis, seed); see graphprune.switches.method and graphprune.criteria.base"
+        "score(evidence); see graphprune.switches.method and graphprune.criteria.base"
     )
 
 
@@ -46,6 +46,10 @@ def resolve_method(method: str | Method, has_data: bool) -> tuple[Method, str]:
     if isinstance(found, SwitchMethod) and not has_data:
         raise UsageError(
             f"method {found.name} learns from data; give --data (data=), or use l2, l1 or random"
+        )
+    if needs_data(found) and not has_data:
+        raise UsageError(
+            f"method {found.name} measures on data; give --data (data=), or use l2, l1 or random"
         )
     return found, ""
 

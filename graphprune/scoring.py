@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from graphprune.capture import Captured
+from graphprune.criteria.base import Evidence
 from graphprune.devices import Batch
 from graphprune.groups import Analysis
 from graphprune.io.loss import Loss
@@ -51,7 +52,7 @@ def score_channels(  # noqa: PLR0913
         captured: the model; it stays as it is.
         analysis: of ``captured.module``.
         method: a kind of switch or a criterion, or its name.
-        data: batches ``(inputs, target or None)``; needed by learned methods.
+        data: batches ``(inputs, target or None)``; kinds of switches and some criteria need them.
         learn: how switches are learned; its seed serves criteria too.
         loss: the user's ``loss(output, target)``.
         progress: see :mod:`graphprune.progress`.
@@ -61,7 +62,9 @@ def score_channels(  # noqa: PLR0913
     """
     method, _ = resolve_method(method, data is not None)
     if not isinstance(method, SwitchMethod):
-        return Scores(method.score(analysis, learn.seed), method.name)
+        evidence = Evidence(analysis, captured, data, loss, learn.seed, progress)
+        by_group = method.score(evidence)
+        return Scores(by_group, method.name, notes=tuple(evidence.notes))
     assert data is not None
     result = learn_switches(
         captured,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 
 from graphprune.channels import ChannelGroup
-from graphprune.criteria.base import weights_by_channel
+from graphprune.criteria.base import Evidence, weights_by_channel
 from graphprune.groups import Analysis
 
 
+@dataclass(frozen=True)
 class L2:
     """Group L2 norm: root of the sum of squares over all coupled slices of a channel.
 
@@ -21,9 +23,9 @@ class L2:
     name: ClassVar[str] = "l2"
     power: ClassVar[float] = 2.0
 
-    def score(self, analysis: Analysis, seed: int = 0) -> dict[str, torch.Tensor]:
-        """Scores by group name, float64, shape (D,). ``seed`` plays no part."""
-        del seed
+    def score(self, evidence: Evidence) -> dict[str, torch.Tensor]:
+        """Scores by group name, float64, shape (D,)."""
+        analysis = evidence.analysis
         return {group.name: self._group(analysis, group) for group in analysis.groups}
 
     def _group(self, analysis: Analysis, group: ChannelGroup) -> torch.Tensor:
@@ -53,6 +55,7 @@ class L2:
         return powers.sum(dims, keepdim=True) if dims else powers
 
 
+@dataclass(frozen=True)
 class L1(L2):
     """Group L1 norm: sum of absolute values over all coupled slices of a channel.
 

@@ -6,6 +6,7 @@ import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from graphprune.criteria.base import needs_data
 from graphprune.errors import ModelError, UsageError
 from graphprune.io.text import one_line
 from graphprune.methods import AUTO, Method, resolve_method
@@ -56,11 +57,11 @@ def allowed(request: Request, failure: ModelError) -> tuple[Method, list[str]]:
             f"ranking {config.ranking} compares groups across the whole graph; use local: {why}"
         )
     method, _ = resolve_method(request.method, request.method != AUTO)
-    if isinstance(method, SwitchMethod):
+    if isinstance(method, SwitchMethod) or needs_data(method):
         raise UsageError(f"method {method.name} needs the whole model as a graph; use l2: {why}")
     notes = [f"captured in parts: {why}"]
     if request.has_data:
-        notes.append("the data are not used: learning switches needs the whole model as a graph")
+        notes.append("the data are not used: what ranks by data needs the whole model as a graph")
     if request.method == AUTO:
         notes.append("channels were ranked by the L2 norm of their weights")
     return method, notes

@@ -1,4 +1,4 @@
-"""A plug-in that is really installed: its pass joins the road by name, with its options."""
+"""A plug-in that is really installed: its pass and its criterion join the road by name."""
 
 from __future__ import annotations
 
@@ -65,6 +65,24 @@ def test_an_installed_plug_in_is_found_and_runs(site: Path) -> None:
         "merge-relus True 1",
         "merge-relus{limit=1} True 2",
     ]
+
+
+CRITERION = """
+import torch
+from torch import nn
+from graphprune import compress
+
+model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+with torch.no_grad():
+    model[0].weight[1, 2], model[2].weight[0, 3] = 9.0, -7.0
+result = compress(model, torch.randn(5, 3), method="largest-weight", target="channels=0.5")
+print(result.report.method, result.plan.kept["0.weight"][0])
+"""
+
+
+def test_an_installed_criterion_ranks_channels(site: Path) -> None:
+    out = run("-c", CRITERION, PYTHONPATH=os.pathsep.join([str(site), *sys.path]))
+    assert out.split("\n")[0] == "largest-weight [1, 3]"
 
 
 def test_its_name_cannot_be_taken_again(site: Path) -> None:

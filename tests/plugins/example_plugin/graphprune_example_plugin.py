@@ -1,4 +1,4 @@
-"""A graph pass for graphprune, shipped by another distribution."""
+"""A graph pass and a criterion for graphprune, shipped by another distribution."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import fx
 
+from graphprune.criteria.base import Evidence, weights_by_channel
 from graphprune.passes import GraphPass, PassResult
 
 
@@ -38,3 +39,22 @@ class MergeRelus(GraphPass):
 
 def _relus(graph: fx.Graph) -> list[fx.Node]:
     return graph.find_nodes(op="call_function", target=torch.ops.aten.relu.default)
+
+
+@dataclass(frozen=True)
+class LargestWeight:
+    """A channel matters as much as the largest weight that holds it."""
+
+    name: ClassVar[str] = "largest-weight"
+
+    def score(self, evidence: Evidence) -> dict[str, torch.Tensor]:
+        """Scores by group name, shape (D,)."""
+        scores = {}
+        for group in evidence.analysis.groups:
+            largest = torch.zeros(group.size)
+            for values, channels in weights_by_channel(evidence.analysis, group):
+                at = channels.expand(values.shape).reshape(-1)
+                sizes = values.abs().reshape(-1)[at >= 0]
+                largest.scatter_reduce_(0, at[at >= 0], sizes, "amax")
+            scores[group.name] = largest
+        return scores

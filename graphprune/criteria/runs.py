@@ -1,0 +1,127 @@
+"""Running the captured model over the data for a criterion, and averaging what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sized
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import nn
+
+from graphprune.criteria.base import Evidence, given_data
+from graphprune.devices import Runtime
+from graphprune.errors import DataError
+from graphprune.groups import Analysis
+from graphprune.trees import tensor_leaves
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """One batch, on the device.
+
+    Attributes:
+        args: positional arguments of the captured model.
+        kwargs: its keyword arguments.
+        target: the batch's target, None without labels.
+        examples: how many there are.
+    """
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    target: Any
+    examples: int
+
+    def through(self, module: nn.Module) -> Any:
+        """What the module answers."""
+        return module(*self.args, **self.kwargs)
+
+
+class Runs:
+    """Batches for a criterion, in float32 on the device, and means of scores over them.
+
+    Attributes:
+        name: of the criterion, for messages.
+        runtime: device and processes. Each process takes its share of the batches.
+        steps: batches given out so far, by this process.
+    """
+
+    def __init__(self, evidence: Evidence, name: str, limit: int | None = None) -> None:
+        """``limit``: use so many batches at most."""
+        self.name = name
+        self.runtime = Runtime(mixed_precision=False)
+        self.steps = 0
+        self.captured, data = given_data(evidence, name)
+        self._analysis = evidence.analysis
+        self._limit = limit
+        self._data = data if limit is None else islice(data, limit)
+        self._known = len(data) if isinstance(data, Sized) else None
+        self._sums: dict[str, torch.Tensor] = {}
+
+    @property
+    def total(self) -> int:
+        """How many batches this process will get, 0 where that is not known."""
+        if self._known is None:
+            return 0
+        batches = self._known if self._limit is None else min(self._known, self._limit)
+        return batches // self.runtime.processes
+
+    def __iter__(self) -> Iterator[Inputs]:
+        for inputs, target in self.runtime.batches(self._data):
+            self.steps += 1
+            yield self._arranged(inputs, target)
+        if self.steps == 0:
+            raise DataError(f"there is no data for method {self.name} to measure on")
+
+    def _arranged(self, inputs: Any, target: Any) -> Inputs:
+        """Inputs beyond the captured positional arguments are its keyword arguments, in order."""
+        if isinstance(inputs, Mapping):
+            args, kwargs = (), dict(inputs)
+        else:
+            values = tuple(inputs) if isinstance(inputs, list | tuple) else (inputs,)
+            count = len(self.captured.args)
+            args = values[:count]
+            kwargs = dict(zip(self.captured.kwargs, values[count:], strict=False))
+        leaves = tensor_leaves((args, kwargs))
+        pairs = zip(leaves, self.captured.batch_dims, strict=False)
+        sizes = [leaf.shape[d] for leaf, d in pairs if d is not None and leaf.ndim > d]
+        return Inputs(args, kwargs, target, int(sizes[0] if sizes else leaves[0].shape[0]))
+
+    def add(self, group: str, scores: torch.Tensor) -> None:
+        """Add one batch's scores of a group, shape (D,) or the first channels of it."""
+        scores = scores.detach().double()
+        self._sums[group] = self._sums[group] + scores if group in self._sums else scores
+
+    def means(self) -> dict[str, torch.Tensor]:
+        """Means over the batches of all processes, float64, on the CPU."""
+        self.runtime.average(list(self._sums.values()))
+        return {name: (total / self.steps).cpu() for name, total in self._sums.items()}
+
+
+def for_every_channel(
+    analysis: Analysis, found: Mapping[str, torch.Tensor], evidence: Evidence
+) -> dict[str, torch.Tensor]:
+    """Scores of all groups; channels that nothing was measured of get the mean of the others.
+
+    Args:
+        analysis: of the captured graph.
+        found: by group name, scores of its first channels; groups may be missing.
+        evidence: told of such groups.
+    """
+    present = [values for values in found.values() if values.numel()]
+    mean = torch.cat(present).mean() if present else torch.ones((), dtype=torch.float64)
+    scores, unreached = {}, []
+    for group in analysis.groups:
+        values = found.get(group.name, torch.zeros(0, dtype=torch.float64))
+        if values.numel() < group.size:
+            unreached.append(group.name)
+            rest = values.mean() if values.numel() else mean
+            values = torch.cat([values, rest.expand(group.size - values.numel())])
+        scores[group.name] = values
+    if unreached:
+        evidence.note(
+            f"nothing could be measured of all of {', '.join(unreached[:3])}: "
+            "mean importance assumed there"
+        )
+    return scores

@@ -1,0 +1,191 @@
+"""Criteria of gradients against answers found by another road: differences and explicit loops."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from graphprune.capture import Captured, capture
+from graphprune.criteria.base import Evidence
+from graphprune.criteria.fisher import Fisher
+from graphprune.criteria.taylor import Taylor
+from graphprune.errors import DataError, TrainingError, UsageError
+from graphprune.groups import Analysis, analyse
+from graphprune.io.loss import reproduce
+
+Data = list[tuple[Any, Any]]
+GROUP = "0.weight"
+
+
+def mlp(outputs: int = 3) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, outputs)).eval()
+
+
+def seen(model: nn.Module, x: torch.Tensor) -> tuple[Captured, Analysis]:
+    captured = capture(model, x[:2])
+    return captured, analyse(captured.module)
+
+
+def labelled(count: int = 3, size: int = 5) -> Data:
+    return [((torch.randn(size, 4),), torch.randint(0, 3, (size,))) for _ in range(count)]
+
+
+def score(criterion: Any, model: nn.Module, data: Data, **given: Any) -> torch.Tensor:
+    captured, analysis = seen(model, data[0][0][0])
+    scores = criterion.score(Evidence(analysis, captured, data, **given))
+    assert list(scores) == [GROUP]
+    return scores[GROUP]
+
+
+def gated(model: nn.Sequential, x: torch.Tensor, gates: torch.Tensor) -> torch.Tensor:
+    return model[2](model[1](model[0](x) * gates))
+
+
+def test_taylor_is_the_squared_slope_along_all_weights_of_a_channel() -> None:
+    model, data = mlp(), labelled()
+    step, expected = 1e-5, torch.zeros(6, dtype=torch.float64)
+    for (x,), y in data:
+        for channel in range(6):
+            losses = []
+            for factor in (1 + step, 1 - step):
+                moved = copy.deepcopy(model).double()
+                with torch.no_grad():
+                    moved[0].weight[channel] *= factor
+                    moved[0].bias[channel] *= factor
+                    moved[2].weight[:, channel] *= factor
+                losses.append(F.cross_entropy(moved(x.double()), y))
+            expected[channel] += ((losses[0] - losses[1]) / (2 * step)) ** 2 / len(data)
+    torch.testing.assert_close(score(Taylor(), model, data), expected, rtol=1e-4, atol=1e-9)
+
+
+def test_fisher_is_half_the_mean_of_squared_gradients_of_single_examples() -> None:
+    model, data = mlp(), labelled()
+    expected, count = torch.zeros(6), 0
+    for (x,), y in data:
+        for example, label in zip(x, y, strict=True):
+            gates = torch.ones(6, requires_grad=True)
+            loss = F.cross_entropy(gated(model, example[None], gates), label[None])
+            expected += torch.autograd.grad(loss, gates)[0].square()
+            count += 1
+    expected = expected.double() / (2 * count)
+    torch.testing.assert_close(score(Fisher(), model, data), expected, rtol=1e-4, atol=1e-9)
+
+
+def test_fisher_takes_the_batch_where_examples_are_merged() -> None:
+    class Merged(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mlp = mlp()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.mlp(x.reshape(-1, 4)).reshape(x.shape[0], 2, 3).sum(1)
+
+    model = Merged().eval()
+    data: Data = [((torch.randn(5, 2, 4),), torch.randint(0, 3, (5,))) for _ in range(2)]
+    expected = torch.zeros(6)
+    for (x,), y in data:
+        gates = torch.ones(6, requires_grad=True)
+        output = gated(model.mlp, x.reshape(-1, 4), gates).reshape(5, 2, 3).sum(1)
+        slope = torch.autograd.grad(F.cross_entropy(output, y), gates)[0]
+        expected += 0.5 * 5 * slope.square() / len(data)
+    captured, analysis = seen(model, data[0][0][0])
+    found = Fisher().score(Evidence(analysis, captured, data))["mlp.0.weight"]
+    torch.testing.assert_close(found, expected.double(), rtol=1e-4, atol=1e-9)
+
+
+def test_without_labels_fisher_is_the_change_of_the_output() -> None:
+    """With one output a random sign squares to 1, so the answer is exact: half its derivative."""
+    model, x = mlp(outputs=1), torch.randn(8, 4)
+
+    def distance(gates: torch.Tensor) -> torch.Tensor:
+        return reproduce(gated(model, x, gates), model(x).detach())
+
+    exact = torch.autograd.functional.hessian(distance, torch.ones(6)).diagonal() / 2
+    found = score(Fisher(), model, [((x,), None)])
+    torch.testing.assert_close(found, exact.double(), rtol=1e-4, atol=1e-9)
+
+
+def test_without_labels_projections_agree_with_the_whole_jacobian_on_average() -> None:
+    model, x = mlp(), torch.randn(8, 4)
+
+    def outputs(gates: torch.Tensor) -> torch.Tensor:
+        return gated(model, x, gates)
+
+    jacobian = torch.func.jacrev(outputs)(torch.ones(6))
+    answers = model(x).detach()
+    weight = 1 / (answers.numel() * answers.var(correction=0))
+    expected = weight * jacobian.square().sum((0, 1))
+    found = score(Fisher(), model, [((x,), None)] * 600)
+    torch.testing.assert_close(found, expected.detach().double(), rtol=0.1, atol=0)
+
+
+def test_the_users_loss_is_the_one_that_counts() -> None:
+    model, data = mlp(), labelled()
+
+    def first_output(output: Any, target: Any) -> torch.Tensor:
+        del target
+        return output[:, 0].mean()
+
+    expected = torch.zeros(6)
+    for (x,), _ in data:
+        gates = torch.ones(6).repeat(5, 1).requires_grad_()
+        slope = torch.autograd.grad(gated(model, x, gates)[:, 0].sum(), gates)[0]
+        expected += slope.square().sum(0) / 30
+    found = score(Fisher(), model, data, loss=first_output)
+    torch.testing.assert_close(found, expected.double(), rtol=1e-4, atol=1e-9)
+
+
+def test_a_limit_uses_the_first_batches() -> None:
+    model, data = mlp(), labelled(4)
+    for kind in (Fisher, Taylor):
+        assert torch.equal(score(kind(batches=2), model, data), score(kind(), model, data[:2]))
+
+
+@pytest.mark.parametrize("kind", [Fisher, Taylor])
+def test_the_model_is_left_as_it_was(kind: Any) -> None:
+    model, data = mlp(), labelled()
+    captured, analysis = seen(model, data[0][0][0])
+    graph = str(captured.module.graph)
+    before = {name: value.clone() for name, value in captured.module.state_dict().items()}
+    kind().score(Evidence(analysis, captured, data))
+    assert str(captured.module.graph) == graph
+    assert all(torch.equal(before[n], v) for n, v in captured.module.state_dict().items())
+    assert all(p.grad is None for p in captured.module.parameters())
+
+
+@pytest.mark.parametrize("kind", [Fisher, Taylor])
+def test_what_cannot_be_scored_is_refused(kind: Any) -> None:
+    model, data = mlp(), labelled()
+    captured, analysis = seen(model, data[0][0][0])
+    unlabelled = [(inputs, None) for inputs, _ in data]
+    with pytest.raises(UsageError, match="--data"):
+        kind().score(Evidence(analysis))
+    with pytest.raises(DataError, match="no data"):
+        kind().score(Evidence(analysis, captured, []))
+    with pytest.raises(UsageError, match="no slope"):
+        kind().score(Evidence(analysis, captured, unlabelled, F.mse_loss))
+    with pytest.raises(UsageError, match="nothing to go by: the loss is the same"):
+        kind().score(Evidence(analysis, captured, data, lambda a, _: (a * 0).sum()))
+    with pytest.raises(TrainingError, match="step 1"):
+        kind().score(Evidence(analysis, captured, data, lambda a, _: a.sum() / 0))
+
+
+def test_a_divergence_from_the_original_is_known_for_stationary_in_spite_of_rounding() -> None:
+    model, data = mlp(), labelled()
+
+    def divergence(output: Any, target: Any) -> torch.Tensor:
+        return F.kl_div(output.log_softmax(1), target.softmax(1), reduction="batchmean")
+
+    with pytest.raises(UsageError, match="no slope"):
+        score(Fisher(), model, [(inputs, None) for inputs, _ in data], loss=divergence)
+
+
+def test_progress_is_told() -> None:
+    told: list[tuple[str, int, int]] = []
+    score(Fisher(), mlp(), labelled(), progress=lambda *a: told.append(a[:3]))
+    assert told[-1] == ("score", 3, 3)
