@@ -19,11 +19,12 @@ from rich.text import Text
 
 from graphprune.certify import Certificate
 from graphprune.errors import UsageError
-from graphprune.io.text import few, reason
+from graphprune.io.text import reason
 
 KIND = "graphprune-report"
 FORMAT = 1
 _SHOWN_GROUPS = 12
+_SHOWN_CALLS = 4
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,19 @@ class GroupRow:
 
 @dataclass(frozen=True)
 class PinRow:
-    """A parameter dimension of which channels had to stay, why, and where in the user's code."""
+    """A parameter dimension of which channels had to stay, why, and where in the user's code.
+
+    ``op`` is the operator whose call holds them, "" where no single call is to blame; ``params``
+    are the parameters that touch any channel which that call holds, here and elsewhere.
+    """
 
     parameter: str
     dim: int
     channels: int
     reason: str
     source: str = ""
+    op: str = ""
+    params: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ class Report:
         models: rows by name in order: ``dense``, ``pruned``, ``onnx``.
         macs_batch: batch size that the MACs are for (1: per example).
         latency: how latencies were measured: batch, threads, repeats.
-        groups, pinned: what was coupled, and what had to stay.
+        groups, pinned: what was coupled; what had to stay, most parameters first.
         certificate: the proof of equality; None if none was made.
         seconds: by stage.
         files: SHA-256 in hex, by file name.
@@ -136,10 +143,7 @@ class Report:
         if any(group.before != group.after for group in self.groups):
             console.print(_groups_table(self.groups))
         if self.pinned:
-            reasons = dict.fromkeys(pin.reason for pin in self.pinned)
-            console.print(
-                Text(f"Kept whole: {len(self.pinned)} dimensions ({few(reasons)})", style="dim")
-            )
+            console.print(_held_text(self.pinned))
         if self.certificate is not None:
             console.print(_certificate_line(self.certificate))
         for note in self.notes:
@@ -225,6 +229,18 @@ def _groups_table(groups: tuple[GroupRow, ...]) -> Table:
     if len(groups) > _SHOWN_GROUPS:
         table.caption = f"and {len(groups) - _SHOWN_GROUPS} more in report.json"
     return table
+
+
+def _held_text(pinned: tuple[PinRow, ...]) -> Text:
+    """How much stays, and the calls that hold the most parameters, with the lines they stand in."""
+    text = Text(f"Kept whole: {len(pinned)} dimensions, because of", style="dim")
+    calls = dict.fromkeys((pin.params, pin.op, pin.reason, pin.source) for pin in pinned)
+    for params, op, why, source in list(calls)[:_SHOWN_CALLS]:
+        text.append(f"\n  {params:,} parameters: {why}" + (f" [{op}]" if op else ""))
+        text.append(f"\n    {source}" if source else "")
+    if len(calls) > _SHOWN_CALLS:
+        text.append(f"\n  and {len(calls) - _SHOWN_CALLS} calls more in report.json")
+    return text
 
 
 def _certificate_line(certificate: Certificate) -> Text:

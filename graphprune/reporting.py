@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from graphprune.capture import Captured
 from graphprune.exporters.report import GroupRow, Measured, PinRow, Report, versions
+from graphprune.groups import Analysis
+from graphprune.held import held_back
 from graphprune.measure import count_parameters, macs_per_example
 
 if TYPE_CHECKING:
@@ -41,15 +43,23 @@ def make_report(result: Compressed) -> Report:
             )
             for group in stages.analysis.groups
         ),
-        pinned=tuple(
-            PinRow(pin.parameter, pin.dim, pin.channels, pin.reason, pin.source)
-            for pin in stages.analysis.pinned
-        ),
+        pinned=_pinned(stages.analysis),
         certificate=result.certificate,
         seconds={name: round(value, 3) for name, value in stages.seconds.items()},
         versions=versions(),
         notes=stages.notes,
     )
+
+
+def _pinned(analysis: Analysis) -> tuple[PinRow, ...]:
+    """What stays, with the call that holds it, those first whose call holds most parameters."""
+    calls = {(held.node, held.reason): held for held in held_back(analysis)}
+    rows = []
+    for pin in analysis.pinned:
+        held = calls[pin.node, pin.reason]
+        place = (pin.parameter, pin.dim, pin.channels)
+        rows.append(PinRow(*place, pin.reason, held.source, held.op, held.params))
+    return tuple(sorted(rows, key=lambda row: -row.params))
 
 
 def measured(captured: Captured, macs: int | None, figures: dict[str, float]) -> Measured:

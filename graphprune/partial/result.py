@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -154,8 +155,8 @@ def _report(result: PartialCompressed) -> PartialReport:
             "pruned": Measured(after, known.macs[1]),
         },
         groups=tuple(_within(name, row) for name, r in own.items() for row in r.groups),
-        pinned=tuple(
-            PinRow(f"{name}.{pin.parameter}", pin.dim, pin.channels, pin.reason, pin.source)
+        pinned=_by_parameters(
+            dataclasses.replace(pin, parameter=f"{name}.{pin.parameter}")
             for name, report in own.items()
             for pin in report.pinned
         ),
@@ -180,6 +181,10 @@ def _report(result: PartialCompressed) -> PartialReport:
         left=tuple(LeftRow(name, *row) for name, row in known.left.items()),
         whole=dataclasses.asdict(result.whole),
     )
+
+
+def _by_parameters(rows: Iterable[PinRow]) -> tuple[PinRow, ...]:
+    return tuple(sorted(rows, key=lambda row: -row.params))
 
 
 def _within(part: str, row: GroupRow) -> GroupRow:

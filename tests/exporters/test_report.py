@@ -32,7 +32,11 @@ _REPORT = Report(
     },
     latency={"batch": 1, "threads": 2, "repeats": 20},
     groups=(GroupRow("conv1.weight", 6, 3, ("conv1.weight[0]", "conv2.weight[1]")),),
-    pinned=(PinRow("fc.weight", 0, 10, "graph output"),),
+    pinned=(
+        PinRow("conv2.weight", 0, 16, "sorted", "net.py:7: y.sort(1)", "aten.sort.default", 2416),
+        PinRow("conv2.bias", 0, 16, "sorted", "net.py:7: y.sort(1)", "aten.sort.default", 2416),
+        PinRow("fc.weight", 0, 10, "graph output", params=850),
+    ),
     certificate=Certificate(1e-4, "the examples", 2e-7, {2: 3e-7, 3: 4e-7}, 0.0, 3e-7),
     seconds={"capture": 1.5},
     files={"model.onnx": "0" * 64},
@@ -48,6 +52,13 @@ def test_round_trip(tmp_path: Path) -> None:
     assert (data["kind"], data["format"]) == ("graphprune-report", 1)
     assert data["certificate"]["passed"] is True
     assert {"python", "torch"} <= data["versions"].keys()
+
+
+def test_a_report_of_before_the_operators_were_noted_is_read(tmp_path: Path) -> None:
+    data = _REPORT.to_json()
+    data["pinned"] = [{"parameter": "fc.weight", "dim": 0, "channels": 10, "reason": "x"}]
+    (tmp_path / "report.json").write_text(json.dumps(data), encoding="utf-8")
+    assert Report.load(tmp_path / "report.json").pinned == (PinRow("fc.weight", 0, 10, "x"),)
 
 
 def test_figures_that_are_not_numbers_are_not_written(tmp_path: Path) -> None:
@@ -88,6 +99,14 @@ def test_summary_says_what_matters() -> None:
         *("Certificate passed", "2.0e-07", "limit 0.0001"),
     ):
         assert part in text, part
+
+
+def test_summary_names_each_call_that_holds_parameters_once() -> None:
+    text = _rendered(_REPORT)
+    assert text.count("2,416 parameters: sorted [aten.sort.default]") == 1
+    assert "net.py:7: y.sort(1)" in text
+    assert "850 parameters: graph output\n" in text
+    assert "Kept whole: 3 dimensions" in text
 
 
 def test_summary_leaves_out_what_was_not_measured() -> None:

@@ -133,6 +133,10 @@ def test_report_carries_what_is_held() -> None:
     (pin,) = [p for p in report.pinned if (p.parameter, p.dim) == ("before.weight", 0)]
     assert "no rule for graphprune_tests.attend.default" in pin.reason
     assert "custom_ops.py:" in pin.source
+    assert pin.op == "graphprune_tests.attend.default"
+    assert pin.params == 232
+    held = [p.params for p in report.pinned]
+    assert held == sorted(held, reverse=True)
 
 
 def test_a_model_of_which_nothing_can_go_is_an_error(run: Callable[..., Result]) -> None:
