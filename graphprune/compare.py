@@ -86,19 +86,6 @@ def varying_outputs(first: Any, second: Any, limit: float = 0.0) -> list[bool]:
     return [_error(name, a, b) > limit for name, a, b in _pairs(first, second)]
 
 
-def is_constant(outputs: list[Any], limit: float = 0.0) -> bool:
-    """Whether no output differs between any two calls, given the outputs of calls on unlike inputs.
-
-    Raises:
-        CertificateError: as :func:`max_relative_error`.
-    """
-    return not any(
-        any(varying_outputs(outputs[0], other, limit))
-        for other in outputs[1:]
-        if _same_shapes(outputs[0], other)
-    )
-
-
 def require_informative(
     outputs: list[Any], limit: float, *, independent: Collection[int] = ()
 ) -> None:

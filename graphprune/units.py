@@ -28,11 +28,6 @@ class Block:
         """How many removal units there are."""
         return min(len(cell) for cell in self.cells)
 
-    def ordered(self, score: np.ndarray) -> list[tuple[int, ...]]:
-        """Units from the least to the most important; ``score`` is indexed by class."""
-        ranked = [sorted(cell, key=lambda c: (score[c], c)) for cell in self.cells]
-        return [tuple(cell[k] for cell in ranked) for k in range(self.units)]
-
 
 @dataclass(frozen=True)
 class Grid:

@@ -18,7 +18,6 @@ from graphprune.partial.observe import observe, read_outside
 from graphprune.trees import Inputs
 
 NOT_CALLED = "it is not called as a module while the model runs"
-NO_PARAMETERS = "it has no parameters"
 
 
 @dataclass(frozen=True)

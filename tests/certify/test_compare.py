@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphprune.compare import (
-    is_constant,
     limit_for,
     max_relative_error,
     prove_equal,
@@ -95,12 +94,6 @@ def test_limits_follow_the_least_precise_dtype() -> None:
     assert limit_for([_t(1.0), torch.tensor(1)]) == 1e-4
     assert limit_for([torch.tensor(1)]) == 1e-4
     assert limit_for([_t(1.0).double()]) < 1e-4 < limit_for([_t(1.0), _t(1.0).half()])
-
-
-def test_is_constant() -> None:
-    assert is_constant([_t(1.0), _t(1.0), _t(1.0)])
-    assert not is_constant([_t(1.0), _t(1.0), _t(1.5)])
-    assert is_constant([_t(1.0), _t(1.0 + 1e-6)], limit=1e-4)
 
 
 _STILL = {
