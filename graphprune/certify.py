@@ -23,6 +23,7 @@ from graphprune.onnxrun import OnnxModel
 from graphprune.reload import operator_modules, reloaded_outputs
 from graphprune.state import state_kept
 from graphprune.trees import Inputs, tensor_leaves
+from graphprune.values import read_by
 
 BATCHES = (2, 3)
 _DRAWS = 3
@@ -232,7 +233,7 @@ def independent_outputs(model: object, *, tensors_only: bool = False) -> set[int
         return set()
     reached: set[fx.Node] = set()
     for node in model.graph.nodes:
-        if node.op == "placeholder" or any(n in reached for n in node.all_input_nodes):
+        if node.op == "placeholder" or any(n in reached for n in read_by(node)):
             reached.add(node)
     outputs: Any = model.graph.output_node().args[0]
     flat = list(outputs) if isinstance(outputs, tuple | list) else [outputs]

@@ -60,6 +60,20 @@ def static_dims(node: fx.Node) -> tuple[bool, ...]:
     return tuple(not is_free(size) for size in node.meta["val"].shape)
 
 
+_SHAPES_ONLY = {"zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like"}
+_SHAPES_ONLY |= {"new_zeros", "new_ones", "new_full", "new_empty", "sym_size", "sym_numel"}
+_SHAPE_OF_SECOND = {"expand_as", "view_as", "reshape_as", "type_as"}
+
+
+def read_by(node: fx.Node) -> list[fx.Node]:
+    """Inputs of a call of which more than the shape and type is used."""
+    packet = getattr(node.target, "_overloadpacket", None)
+    name = packet.__name__ if packet is not None else ""
+    if name in _SHAPES_ONLY:
+        return []
+    return node.all_input_nodes[: 1 if name in _SHAPE_OF_SECOND else None]
+
+
 def source_line(node: fx.Node) -> str:
     """The line of the user's model that made this node, as ``file:line, code`` or "" if unknown."""
     trace = node.meta.get("stack_trace")
