@@ -11,6 +11,7 @@ import torch
 from torch import fx
 from torch.utils import _pytree as pytree
 
+from graphprune.constants import AnswerConstants
 from graphprune.errors import DataError, ModelError, UsageError
 from graphprune.graphmodule import TrainableGraphModule
 from graphprune.io.inputs import check_inputs_fit
@@ -199,7 +200,7 @@ def _export(
     failure: Exception | None = None
     for attempt_args, attempt_kwargs, shapes in attempts:
         try:
-            with quiet():
+            with quiet(), AnswerConstants(model):
                 program = torch.export.export(
                     model, attempt_args, attempt_kwargs, dynamic_shapes=shapes, strict=False
                 )

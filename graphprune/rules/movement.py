@@ -163,6 +163,8 @@ def label_select(context: Context, node: fx.Node) -> NodeLabels:
             context.pin([rows], f"picked by {node.name}")
         elif len(vary) == 1 and picks_one:
             context.pin([slot.select(dim, concrete_int(node.args[2]))], f"picked by {node.name}")
+        elif len(vary) > 1:  # pairs (cosine and sine of rotary embeddings) go as pairs
+            context.lock((slot,), [dim], f"split into single elements by {node.name}")
         else:
             context.pin([slot], f"split into single elements by {node.name}")
     moved = context.move(node, source)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from graphprune.capture import capture
-from graphprune.compress import Compressed, compress
+from graphprune.compress import CompressConfig, Compressed, compress
 from graphprune.errors import UsageError
 
 
@@ -162,3 +162,35 @@ def test_two_grids_that_cross() -> None:
     first = kept["towers.0.weight"][0]
     assert len(first) == 4
     assert all(kept[f"towers.{n}.weight"][0] == first for n in range(3))
+
+
+class _Pairs(nn.Module):
+    """llama2.c's rotary embedding: the last dimension holds pairs, which are unbound."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(6, 16) for _ in range(3))
+        self.out = nn.Linear(16, 3)
+        self.register_buffer("angle", torch.rand(2))
+
+    def rotate(self, x: torch.Tensor) -> torch.Tensor:
+        real, imaginary = x.view(*x.shape[:2], 4, 2, 2).unbind(-1)
+        cos, sin = self.angle.cos(), self.angle.sin()
+        turned = (real * cos - imaginary * sin, real * sin + imaginary * cos)
+        return torch.stack(turned, -1).flatten(3).transpose(1, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k = self.rotate(self.q(x)), self.rotate(self.k(x))
+        v = self.v(x).view(*x.shape[:2], 4, 4).transpose(1, 2)
+        y = (q @ k.transpose(2, 3)).softmax(-1) @ v
+        return self.out(y.transpose(1, 2).flatten(2))
+
+
+def test_unbound_pairs_go_as_pairs() -> None:
+    """Every element of an unbound dimension was pinned, and queries and keys with it."""
+    config = CompressConfig(heads="inside")
+    result = compress(_Pairs().eval(), torch.randn(2, 5, 6), method="l2", config=config)
+    assert isinstance(result, Compressed)
+    kept = result.plan.kept["q.weight"][0]
+    assert len(kept) == 8
+    assert [place // 2 for place in kept[::2]] == [place // 2 for place in kept[1::2]]
