@@ -17,6 +17,7 @@ from graphprune.graphmodule import TrainableGraphModule
 from graphprune.io.inputs import check_inputs_fit
 from graphprune.io.tensors import describe
 from graphprune.quiet import quiet
+from graphprune.state import state_kept
 from graphprune.values import is_free
 
 
@@ -148,7 +149,8 @@ def _check_program_inputs(
                 f"input {index}: the program takes {'x'.join(sizes)}:{kind}, got {describe(have)}; "
                 "give inputs like those that it was exported with"
             )
-    check_inputs_fit(module, args, kwargs)
+    with state_kept(module):
+        check_inputs_fit(module, args, kwargs)
 
 
 class _Owned(torch.nn.Module):

@@ -268,7 +268,9 @@ def rewrite_convolution(rewriter: Rewriter, node: fx.Node) -> None:
     assert isinstance(x, fx.Node)
     assert isinstance(weight, fx.Node)
     channels = -(len(shape_of(weight)) - 1)
-    set_argument(node, "groups", rewriter.rows_kept(x, channels, groups))
+    kept = rewriter.rows_kept(x, channels, groups)
+    if kept != groups:  # else it may be the batch, whose size is not known
+        set_argument(node, "groups", kept)
 
 
 _CONVOLUTIONS = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from fuzz_blocks import Recipe
@@ -10,7 +12,9 @@ from torch import nn
 
 from graphprune import compress
 from graphprune.capture import capture
+from graphprune.criteria.base import Evidence
 from graphprune.criteria.magnitude import L2
+from graphprune.exporters.pt2 import load_pt2, save_pt2
 from graphprune.groups import analyse
 
 FOUND = {
@@ -103,7 +107,7 @@ def test_complex_weights_count_with_both_parts() -> None:
     nn.init.ones_(model.first.bias)
     nn.init.ones_(model.last.weight)
     analysis = analyse(capture(model, torch.randn(2, 5, 3)).module)
-    (scores,) = L2().score(analysis).values()
+    (scores,) = L2().score(Evidence(analysis)).values()
     assert scores.argsort().tolist() == list(range(8))
 
 
@@ -163,3 +167,36 @@ def test_a_kernel_made_by_a_layer_loses_channels() -> None:
     inputs = (torch.randn(2, 3, 5, 5), torch.randn(2, 4))
     result = compress(Hyper().eval(), inputs, method="l2")
     assert result.model.get_parameter("make.weight").shape == (3 * 3 * 9, 4)
+
+
+class PerExample(nn.Module):
+    """A kernel for each example, so that examples are groups (CondConv, StyleGAN)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 8, 1), nn.Conv2d(6, 2, 1)
+        self.mix, self.kernels = nn.Linear(8, 4), nn.Parameter(torch.randn(4, 6 * 8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.first(x))
+        b, c, h, w = x.shape
+        kernel = (self.mix(x.mean((2, 3))).softmax(1) @ self.kernels).view(b * 6, c, 1, 1)
+        x = nn.functional.conv2d(x.view(1, b * c, h, w), kernel, groups=b)
+        return self.last(x.view(b, 6, h, w))
+
+
+def test_examples_as_groups_stay_as_many_as_there_are() -> None:
+    """The number of groups became that of the example's batch: RuntimeError at any other."""
+    result = compress(PerExample().eval(), torch.randn(2, 3, 4, 4), method="l2")
+    assert result.stages.small.dynamic_batch
+    assert result.model.get_parameter("first.weight").shape[0] < 8
+    with torch.no_grad():
+        assert result.model(torch.randn(3, 3, 4, 4)).shape == (3, 2, 4, 4)
+
+
+def test_loading_a_model_that_writes_into_its_buffers_leaves_them(tmp_path: Path) -> None:
+    """The inputs were tried out on the loaded program, which moved its buffers on."""
+    captured = capture(Averaging().eval(), torch.randn(2, 3, 4, 4))
+    captured.module.get_buffer("mean").copy_(torch.arange(8.0))
+    loaded, _ = load_pt2(save_pt2(captured, tmp_path / "model.pt2"))
+    assert loaded.get_buffer("mean").tolist() == list(range(8))
