@@ -9,6 +9,7 @@ from torch.utils import _pytree as pytree
 from benchmarks.zoos.wild_zoo import build, names
 from graphprune import compress
 from graphprune.capture import normalise_inputs
+from graphprune.quiet import quiet
 from graphprune.trees import to_plain
 
 MOST_PARAMETERS = 2_000_000
@@ -67,11 +68,12 @@ EXPECTED = {
 @pytest.mark.parametrize("name", names())
 def test_model_is_small_and_runs(name: str) -> None:
     torch.manual_seed(0)
-    model, inputs = build(name)
+    with quiet():  # as people write it, warnings and all
+        model, inputs = build(name)
     assert not any(module.training for module in model.modules())
     assert 0 < sum(parameter.numel() for parameter in model.parameters()) < MOST_PARAMETERS
     args, kwargs = normalise_inputs(inputs)
-    with torch.no_grad():
+    with torch.no_grad(), quiet():
         outputs = pytree.tree_leaves(to_plain(model(*args, **kwargs)))
     tensors = [leaf for leaf in outputs if isinstance(leaf, torch.Tensor)]
     assert tensors
