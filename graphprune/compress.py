@@ -245,6 +245,9 @@ def compress(  # noqa: PLR0913 - the one call that users type; the rest is in th
             progress=config.progress,
         )
         notes.extend(scores.notes)
+    whole = dense
+    if scores.trained is not None:  # what the switches were learned with is what is cut
+        whole, analysis = scores.trained
     with clock.stage("plan"):
         choice = choose(
             analysis,
@@ -256,9 +259,9 @@ def compress(  # noqa: PLR0913 - the one call that users type; the rest is in th
         )
         notes.extend([choice.note] if choice.note else [])
     with clock.stage("shrink"):
-        small = copy.deepcopy(dense.module)
+        small = copy.deepcopy(whole.module)
         run_passes(small, [Shrink(analysis=analysis, plan=choice.plan)])
-        captured = replace(dense, module=small)
+        captured = replace(whole, module=small)
     with clock.stage("certify"):
         certificate = _certify(captured, analysis, choice.plan, seed)
     finetuned = None

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 import torch
 
 from graphprune.capture import Captured
 from graphprune.criteria.base import Evidence
 from graphprune.devices import Batch
-from graphprune.groups import Analysis
+from graphprune.errors import ModelError
+from graphprune.groups import Analysis, analyse
 from graphprune.io.loss import Loss
 from graphprune.learn import LearnConfig, LearnResult, learn_switches
 from graphprune.methods import Method, resolve_method
 from graphprune.progress import Progress
+from graphprune.switches.fold import fold_scales
 from graphprune.switches.method import SwitchMethod
 from graphprune.switches.placement import switch_sites
 
@@ -28,12 +31,15 @@ class Scores:
         method: the method used.
         learned: what the switches learned, None for a criterion.
         notes: lines for the user.
+        trained: where the weights were trained along with the switches, the model with these
+            weights and the mean scales in them, and its analysis; it is what is to be cut.
     """
 
     by_group: dict[str, torch.Tensor]
     method: str
     learned: LearnResult | None = None
     notes: tuple[str, ...] = field(default=())
+    trained: tuple[Captured, Analysis] | None = None
 
 
 def score_channels(  # noqa: PLR0913
@@ -66,9 +72,10 @@ def score_channels(  # noqa: PLR0913
         by_group = method.score(evidence)
         return Scores(by_group, method.name, notes=tuple(evidence.notes))
     assert data is not None
+    sites = switch_sites(analysis)
     result = learn_switches(
         captured,
-        switch_sites(analysis),
+        sites,
         data,
         method.prepared(analysis),
         config=learn,
@@ -87,4 +94,25 @@ def score_channels(  # noqa: PLR0913
         if unreached
         else ()
     )
-    return Scores(by_group, method.name, result, notes)
+    trained = None
+    if result.weights is not None:
+        scales = {name: switch.mean().detach() for name, switch in result.switches.items()}
+        folded = fold_scales(captured, sites, scales, result.weights)
+        trained = folded, _same_groups(analysis, analyse(folded.module))
+    return Scores(by_group, method.name, result, notes, trained)
+
+
+def _same_groups(before: Analysis, after: Analysis) -> Analysis:
+    """The second analysis; that of a graph with more factors in it must find the same channels.
+
+    Raises:
+        ModelError: it does not, so that scores of the first mean nothing in it.
+    """
+    for old, new in zip_longest(before.groups, after.groups):
+        if old is None or new is None or (old.name, old.size) != (new.name, new.size):
+            name = (old or new).name
+            raise ModelError(
+                f"the scales of {name} cannot be put into the trained weights; "
+                "use a method with weights=frozen"
+            )
+    return after

@@ -80,3 +80,8 @@ class ScaleGatherer:
         name = f"_switch_index_{len(self._selected)}"
         self._owner.register_buffer(name, index.clone(), persistent=False)
         return name
+
+
+def laid_out(scale: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """``scale[index]`` with 1 where the index holds -1: (D,) in the shape of ``index``."""
+    return torch.cat([scale, scale.new_ones(1)])[index]

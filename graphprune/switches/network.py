@@ -14,6 +14,8 @@ from graphprune.capture import Captured
 from graphprune.devices import move
 from graphprune.graphmodule import TrainableGraphModule
 from graphprune.passes.insert_switches import InsertSwitches
+from graphprune.schema import get_argument
+from graphprune.switches.affine import affine_index
 from graphprune.switches.base import Switch
 from graphprune.switches.sites import SwitchSite
 
@@ -49,7 +51,7 @@ class SwitchedNetwork:
         self.module: TrainableGraphModule = (
             copy.deepcopy(captured.module) if trained else self.original.frozen()
         )
-        self._weights = list(self.module.parameters()) if trained else []
+        self._weights = _free_parameters(self.module, sites) if trained else []
         self._names = [*self.module.state_dict()]
         InsertSwitches(sites=tuple(sites), switches=switches)(self.module)
         move(self.module, device)
@@ -62,7 +64,10 @@ class SwitchedNetwork:
         return [p for switch in self.switches.values() for p in switch.parameters()]
 
     def weight_parameters(self) -> list[nn.Parameter]:
-        """The model's own parameters, where they are trained; else none."""
+        """The model's own parameters, where they are trained; else none.
+
+        Weights of normalisations at a site stay: the switch is a factor of them already.
+        """
         return self._weights
 
     def parameters(self) -> list[nn.Parameter]:
@@ -100,6 +105,16 @@ class SwitchedNetwork:
         for switch in self.switches.values():
             if switch.per_example:
                 switch.examples = examples
+
+
+def _free_parameters(module: fx.GraphModule, sites: Sequence[SwitchSite]) -> list[nn.Parameter]:
+    nodes = {node.name: node for node in module.graph.nodes}
+    held = set()
+    for site in sites:
+        if affine_index(nodes[site.node], site.index) is not None:
+            held.add(str(get_argument(nodes[site.node], "weight")))
+    fixed = {str(n.target) for n in module.graph.find_nodes(op="get_attr") if n.name in held}
+    return [p for name, p in module.named_parameters() if name not in fixed]
 
 
 def batch_first_groups(captured: Captured, sites: Sequence[SwitchSite]) -> dict[str, bool]:

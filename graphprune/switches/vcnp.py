@@ -1,0 +1,105 @@
+"""Variational pruning of channels by their saliency (Zhao et al., CVPR 2019).
+
+C. Zhao, B. Ni, J. Zhang, Q. Zhao, W. Zhang and Q. Tian, "Variational Convolutional Neural Network
+Pruning". A batch norm ``gamma * x + beta`` is written ``gamma * (x + beta')``, the shift as scale
+times shift, so that gamma, the channel's saliency, takes the whole channel with it when it is zero.
+Gamma has a Gaussian posterior and a prior that holds most channels near zero; weights and
+posterior are learned together, and channels whose saliency is near zero in mean and in variance are
+removed without training the rest anew.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from graphprune.switches.base import Switch
+from graphprune.switches.method import SwitchGroup, SwitchMethod, Weights, require_positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariationalSaliency(SwitchMethod):
+    """How saliencies start and are learned.
+
+    A switch multiplies weight and bias of a norm alike, which is the paper's reparametrisation,
+    and any other producer's output where no norm follows. The saliency is relative: a switch of 1
+    is the trained network. Two things are choices of this implementation: the prior is the normal
+    distribution N(0, prior^2), and a norm's own weight stays as it is while the other weights are
+    trained, for the switch is its factor.
+
+    Attributes:
+        prior: standard deviation of the prior, in units of the trained network's scale.
+        initial: standard deviation of every posterior at the start, in the same units.
+        lr: Adam's step for means and log standard deviations.
+        weights: as in the paper, trained together with the saliencies.
+    """
+
+    name: ClassVar[str] = "vcnp"
+    prior: float = 0.3
+    initial: float = 0.1
+    lr: float = 0.01
+    weights: Weights = "trained"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(self.name, prior=self.prior, initial=self.initial, lr=self.lr)
+
+    @property
+    def step(self) -> float:
+        """Adam's step for the switches' parameters."""
+        return self.lr
+
+    def switch(self, group: SwitchGroup) -> SaliencySwitch:
+        """A switch whose draws are one for each example where the group's values allow it."""
+        return SaliencySwitch(group.size, self, per_example=group.batched)
+
+
+class SaliencySwitch(Switch):
+    """Posterior ``q(s_j) = N(mu_j, sigma_j^2)``, independent over the D channels of a group."""
+
+    def __init__(
+        self, size: int, config: VariationalSaliency | None = None, *, per_example: bool = False
+    ) -> None:
+        super().__init__(size, per_example=per_example)
+        self.config = config or VariationalSaliency()
+        self.mu = nn.Parameter(torch.ones(size))
+        self.log_sigma = nn.Parameter(torch.full((size,), math.log(self.config.initial)))
+
+    def sample(self, examples: int | None = None) -> torch.Tensor:
+        """``mu + sigma * noise`` (pathwise gradient), (D,) or (``examples``, D)."""
+        shape = (self.size,) if examples is None else (examples, self.size)
+        noise = torch.randn(shape, dtype=self.mu.dtype, device=self.mu.device)
+        return self.mu + self.log_sigma.exp() * noise
+
+    def mean(self) -> torch.Tensor:
+        """mu, (D,)."""
+        return self.mu
+
+    def penalty(self) -> torch.Tensor:
+        """KL(q || N(0, prior^2)) summed over the channels, in nats.
+
+        ``log(prior / sigma) + (sigma^2 + mu^2) / (2 prior^2) - 1/2`` for each.
+        """
+        variance, prior = (2 * self.log_sigma).exp(), self.config.prior
+        divergence = math.log(prior) - self.log_sigma - 0.5
+        return (divergence + (variance + self.mu**2) / (2 * prior**2)).sum()
+
+    def uncertainty(self) -> torch.Tensor:
+        """sigma, (D,)."""
+        return self.log_sigma.detach().exp()
+
+    def importance(self) -> torch.Tensor:
+        """|mu|, (D,): what is lost when the channel goes.
+
+        The paper asks that the variance be small as well. Under the normal prior the deviation of
+        a channel that carries nothing is the prior's, and no smaller, so it cannot be asked here.
+        """
+        return self.mu.detach().abs()
+
+    def posterior(self) -> torch.Tensor:
+        """Means and standard deviations, (2, D)."""
+        return torch.stack([self.mu.detach(), self.uncertainty()])
