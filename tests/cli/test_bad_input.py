@@ -115,7 +115,7 @@ COMPRESS = [
         "no channels can be removed",
         "inspect",
     ),
-    wrong("unknown method", "model.pt2 --method best", "'best'", "l1, l2, random"),
+    wrong("unknown method", "model.pt2 --method best", "'best'", "l1, l2, lamp, obd, random"),
     wrong("method's module", "model.pt2 --method nowhere:Best", "nowhere"),
     wrong("method no criterion", "model.pt2 --method userland:make", "userland:make"),
     wrong("dirichlet blind", "model.pt2 --method dirichlet", "learns from data", "--data"),

@@ -13,6 +13,7 @@ from torch import nn
 from graphprune.capture import Captured, capture
 from graphprune.criteria.base import Evidence
 from graphprune.criteria.fisher import Fisher
+from graphprune.criteria.obd import OptimalBrainDamage
 from graphprune.criteria.taylor import Taylor
 from graphprune.errors import DataError, TrainingError, UsageError
 from graphprune.groups import Analysis, analyse
@@ -22,8 +23,8 @@ Data = list[tuple[Any, Any]]
 GROUP = "0.weight"
 
 
-def mlp(outputs: int = 3) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, outputs)).eval()
+def mlp(outputs: int = 3, bend: type[nn.Module] = nn.Tanh) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(4, 6), bend(), nn.Linear(6, outputs)).eval()
 
 
 def seen(model: nn.Module, x: torch.Tensor) -> tuple[Captured, Analysis]:
@@ -40,6 +41,15 @@ def score(criterion: Any, model: nn.Module, data: Data, **given: Any) -> torch.T
     scores = criterion.score(Evidence(analysis, captured, data, **given))
     assert list(scores) == [GROUP]
     return scores[GROUP]
+
+
+def many(data: Data, times: int = 1500) -> Data:
+    """The same examples over and over: the same means, with as many draws for each."""
+
+    def repeated(value: Any) -> Any:
+        return None if value is None else value.repeat(times, *(1,) * (value.ndim - 1))
+
+    return [((repeated(x),), repeated(y)) for (x,), y in data]
 
 
 def gated(model: nn.Sequential, x: torch.Tensor, gates: torch.Tensor) -> torch.Tensor:
@@ -120,7 +130,7 @@ def test_without_labels_projections_agree_with_the_whole_jacobian_on_average() -
     answers = model(x).detach()
     weight = 1 / (answers.numel() * answers.var(correction=0))
     expected = weight * jacobian.square().sum((0, 1))
-    found = score(Fisher(), model, [((x,), None)] * 600)
+    found = score(Fisher(), model, many([((x,), None)]))
     torch.testing.assert_close(found, expected.detach().double(), rtol=0.1, atol=0)
 
 
@@ -140,13 +150,80 @@ def test_the_users_loss_is_the_one_that_counts() -> None:
     torch.testing.assert_close(found, expected.double(), rtol=1e-4, atol=1e-9)
 
 
+def exact_curvature(model: nn.Sequential, data: Data, loss: Any) -> torch.Tensor:
+    """Half the diagonal of the exact Hessian by the gates, mean over batches."""
+    total = torch.zeros(6)
+    for (x,), y in data:
+
+        def of_gates(gates: torch.Tensor, x: torch.Tensor = x, y: Any = y) -> torch.Tensor:
+            return loss(gated(model, x, gates), y)
+
+        hessian = torch.autograd.functional.hessian(of_gates, torch.ones(6))
+        assert isinstance(hessian, torch.Tensor)
+        total += hessian.diagonal() / 2 / len(data)
+    return total.double()
+
+
+def weighed_cubes(output: Any, target: Any) -> torch.Tensor:
+    """A loss with a full, indefinite Hessian by the outputs."""
+    one_hot = F.one_hot(target, 3)
+    return ((output - one_hot).pow(3) + 3 * output * output.roll(1, 1)).mean()
+
+
+@pytest.mark.parametrize("loss", [None, F.mse_loss, weighed_cubes])
+def test_obd_is_half_the_diagonal_of_the_exact_hessian(loss: Any) -> None:
+    """With ReLU the outputs are linear in one gate at a time: Gauss-Newton leaves nothing out."""
+    model, data = mlp(bend=nn.ReLU), labelled(2)
+    if loss is F.mse_loss:
+        data = [(inputs, torch.randn(5, 3)) for inputs, _ in data]
+    expected = exact_curvature(model, data, loss or F.cross_entropy).abs()
+    found = score(OptimalBrainDamage(), model, many(data), loss=loss)
+    torch.testing.assert_close(found, expected, rtol=0.1, atol=0.05 * float(expected.max()))
+
+
+def test_obd_leaves_ignored_labels_out() -> None:
+    model = mlp(bend=nn.ReLU)
+    x, y = torch.randn(6, 4), torch.randint(0, 3, (6,))
+    y[[1, 4]] = -100
+    expected = exact_curvature(model, [((x,), y)], F.cross_entropy)
+    found = score(OptimalBrainDamage(), model, many([((x,), y)]))
+    torch.testing.assert_close(found, expected, rtol=0.1, atol=0.03 * float(expected.max()))
+
+
+def test_obd_without_labels_is_half_the_curvature_of_the_distance() -> None:
+    model, x = mlp(), torch.randn(8, 4)
+    reference = model(x).detach()
+
+    def distance(output: Any, _: Any) -> torch.Tensor:
+        return reproduce(output, reference)
+
+    expected = exact_curvature(model, [((x,), None)], distance)
+    for loss in (None, lambda output, target: F.mse_loss(output, target) / reference.var()):
+        found = score(OptimalBrainDamage(), model, many([((x,), None)]), loss=loss)
+        torch.testing.assert_close(found / found.sum(), expected / expected.sum(), rtol=0.1, atol=0)
+
+
+def test_more_probes_are_more_of_the_same() -> None:
+    model, data = mlp(bend=nn.ReLU), many(labelled(1), 300)
+    expected = exact_curvature(model, data, F.cross_entropy)
+    found = score(OptimalBrainDamage(probes=5), model, data)
+    torch.testing.assert_close(found, expected, rtol=0.1, atol=0.03 * float(expected.max()))
+
+
+def test_obd_refuses_a_loss_without_curvature() -> None:
+    with pytest.raises(UsageError, match="nothing to go by"):
+        score(OptimalBrainDamage(), mlp(), labelled(), loss=lambda output, _: output.sum())
+    with pytest.raises(UsageError, match="probes"):
+        OptimalBrainDamage(probes=0)
+
+
 def test_a_limit_uses_the_first_batches() -> None:
     model, data = mlp(), labelled(4)
-    for kind in (Fisher, Taylor):
+    for kind in (Fisher, Taylor, OptimalBrainDamage):
         assert torch.equal(score(kind(batches=2), model, data), score(kind(), model, data[:2]))
 
 
-@pytest.mark.parametrize("kind", [Fisher, Taylor])
+@pytest.mark.parametrize("kind", [Fisher, Taylor, OptimalBrainDamage])
 def test_the_model_is_left_as_it_was(kind: Any) -> None:
     model, data = mlp(), labelled()
     captured, analysis = seen(model, data[0][0][0])

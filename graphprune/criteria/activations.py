@@ -1,0 +1,115 @@
+"""Activations: a channel that is small, or that never changes, tells its consumers little."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+import torch
+
+from graphprune.criteria.base import Evidence, sum_by_channel
+from graphprune.criteria.runs import Runs, for_every_channel
+from graphprune.criteria.watch import Place, reading_places, watch
+from graphprune.devices import move
+
+
+class _Moments:
+    """Sums over the elements of each channel at one place: float64, shape (4, D).
+
+    They are the number of elements, and the sums of ``|a|``, ``a`` and ``a`` squared.
+    """
+
+    def __init__(self, place: Place, device: torch.device) -> None:
+        self.group = place.group
+        self._size, self._index = place.size, place.index.to(device)
+        self.sums = torch.zeros(4, place.size, dtype=torch.float64, device=device)
+
+    def add(self, values: torch.Tensor) -> None:
+        """Count the elements of a value in."""
+        values = values.double()
+        ones = torch.ones((), dtype=values.dtype, device=values.device).expand(values.shape)
+        kinds = (ones, values.abs(), values, values.square())
+        self.sums += torch.stack([sum_by_channel(k, self._index, self._size) for k in kinds])
+
+
+@dataclass(frozen=True)
+class ActivationMean:
+    """Mean absolute activation over examples and positions, summed over the places that read it.
+
+    A baseline of Molchanov, Tyree, Karras, Aila & Kautz, "Pruning convolutional neural networks for
+    resource efficient inference" (ICLR 2017), section 2.2, who average behind ReLU. Behind other
+    nonlinearities activations have signs, hence the absolute value. Activations are taken where a
+    contraction reads them. They cannot tell what becomes of them there: a channel that every
+    consumer ignores is as important as it is large.
+
+    Attributes:
+        batches: batches of data to use at most; None for all.
+    """
+
+    name: ClassVar[str] = "activation-mean"
+    needs_data: ClassVar[bool] = True
+    batches: int | None = None
+
+    def score(self, evidence: Evidence) -> dict[str, torch.Tensor]:
+        """Scores by group name, float64, shape (D,).
+
+        Raises:
+            UsageError: no data.
+        """
+        runs = Runs(evidence, self.name, self.batches)
+        moments = self._measure(evidence, runs)
+        runs.runtime.average([one.sums for one in moments])
+        found: dict[str, torch.Tensor] = {}
+        for one in moments:
+            values = self._figure(*one.sums.cpu())
+            found[one.group] = found.get(one.group, torch.zeros_like(values)) + values
+        return for_every_channel(evidence.analysis, found, evidence)
+
+    def _measure(self, evidence: Evidence, runs: Runs) -> Sequence[_Moments]:
+        by_node: dict[str, list[_Moments]] = defaultdict(list)
+        for place in reading_places(evidence.analysis):
+            by_node[place.node].append(_Moments(place, runs.runtime.device))
+
+        def note(value: torch.Tensor, moments: list[_Moments]) -> None:
+            for one in moments:
+                one.add(value)
+
+        module = runs.captured.module.frozen().eval()
+        watch(module, {node: partial(note, moments=found) for node, found in by_node.items()})
+        move(module, runs.runtime.device)
+        with torch.no_grad():
+            for inputs in runs:
+                inputs.through(module)
+                if evidence.progress is not None:
+                    evidence.progress("score", runs.steps, runs.total, {})
+        return [one for found in by_node.values() for one in found]
+
+    def _figure(
+        self, count: torch.Tensor, sizes: torch.Tensor, first: torch.Tensor, second: torch.Tensor
+    ) -> torch.Tensor:
+        """The score at one place, (D,); 0 for channels that are not there."""
+        del first, second
+        return sizes / count.clamp(min=1)
+
+
+@dataclass(frozen=True)
+class ActivationVariance(ActivationMean):
+    """Variance of activations over examples and positions, summed over the places that read it.
+
+    The other baseline of Molchanov et al. (2017), section 2.2, who take the standard deviation of
+    one layer's activations; variances are what can be summed over places. A channel that is
+    constant could be folded into the biases of its consumers. Blind as
+    :class:`ActivationMean` is to what consumers make of a channel.
+    """
+
+    name: ClassVar[str] = "activation-var"
+
+    def _figure(
+        self, count: torch.Tensor, sizes: torch.Tensor, first: torch.Tensor, second: torch.Tensor
+    ) -> torch.Tensor:
+        del sizes
+        count = count.clamp(min=1)
+        return (second / count - (first / count).square()).clamp(min=0)

@@ -1,0 +1,90 @@
+"""Looking at the activations of channel groups where they are read, while the model runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import fx, nn
+
+from graphprune.criteria.base import positions
+from graphprune.groups import Analysis
+
+Note = Callable[[torch.Tensor], None]
+_WATCHERS = "watchers"
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """A value that a contraction reads, and where in it a group's channels lie.
+
+    Attributes:
+        node: name of the graph node with that value.
+        group: name of the group.
+        size: its number of channels.
+        index: int64, broadcasts against the value; -1 where an element belongs to none of them.
+    """
+
+    node: str
+    group: str
+    size: int
+    index: torch.Tensor
+
+
+class _Watcher(nn.Module):
+    def __init__(self, note: Note) -> None:
+        super().__init__()
+        self._note = note
+
+    def forward(self, value: torch.Tensor) -> None:
+        """At once: the value may be changed in place afterwards."""
+        self._note(value.detach())
+
+
+def reading_places(analysis: Analysis) -> list[Place]:
+    """Every place where a contraction reads channels of a group, each value once.
+
+    There they are as the consumers see them: behind nonlinearities, normalisations and sums.
+    """
+    moving = _depending_on_inputs(analysis.module.graph)
+    owner = np.full(analysis.classes + 1, -1)
+    for number, group in enumerate(analysis.groups):
+        owner[group.channels] = number
+    read = {
+        argument: None
+        for node in analysis.context.products
+        for argument in node.all_input_nodes
+        if argument in moving
+    }
+    places = []
+    for node in read:
+        for slot in analysis.context.of(node):
+            for number in np.unique(owner[analysis.slot_classes(slot)]).tolist():
+                if number >= 0:
+                    group = analysis.groups[number]
+                    index = positions(analysis, group, slot)
+                    places.append(Place(node.name, group.name, group.size, index))
+    return places
+
+
+def watch(module: fx.GraphModule, notes: Mapping[str, Note]) -> None:
+    """Change the module so that each node named calls its note with its value (in place)."""
+    nodes = {node.name: node for node in module.graph.nodes}
+    module.add_submodule(_WATCHERS, nn.ModuleDict())
+    for name, note in notes.items():
+        target = f"{_WATCHERS}.{name}"
+        module.add_submodule(target, _Watcher(note))
+        with module.graph.inserting_after(nodes[name]):
+            module.graph.call_module(target, (nodes[name],))
+    module.recompile()
+
+
+def _depending_on_inputs(graph: fx.Graph) -> set[fx.Node]:
+    """Nodes whose values change with the model's inputs."""
+    found: set[fx.Node] = set()
+    for node in graph.nodes:
+        if node.op == "placeholder" or any(source in found for source in node.all_input_nodes):
+            found.add(node)
+    return found
