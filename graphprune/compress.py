@@ -26,16 +26,16 @@ from graphprune.clock import Clock
 from graphprune.deliver import deliver
 from graphprune.devices import Batch
 from graphprune.embed import embed
-from graphprune.errors import DataError, ModelError, TrainingError
+from graphprune.errors import ModelError, TrainingError
 from graphprune.evaluate import evaluate
 from graphprune.exporters.onnx_ops import require_onnx
 from graphprune.exporters.report import Report
-from graphprune.feed import Feed, feed_for
+from graphprune.feed import Feed, prepared
 from graphprune.finetune import FinetuneConfig, FinetuneResult, finetune
 from graphprune.groups import Analysis, analyse
 from graphprune.into.apply import apply
 from graphprune.into.state import SavedState
-from graphprune.io import Loss, as_data, check_data_fits
+from graphprune.io import Loss
 from graphprune.io.tensors import floating_outputs
 from graphprune.learn import LearnConfig
 from graphprune.masked import MaskedReference
@@ -223,7 +223,7 @@ def compress(  # noqa: PLR0913 - the one call that users type; the rest is in th
     try:
         with clock.stage("capture"):
             dense = _capture(model, example_inputs, config)
-            feed = _prepare_data(data, dense, loss, config) if data is not None else None
+            feed = prepared(data, dense, config.batch_size, loss) if data is not None else None
     except ModelError as failure:
         if failure.__cause__ is None or not isinstance(model, nn.Module) or before is None:
             raise  # nothing that torch.export said of a module
@@ -317,20 +317,6 @@ def _capture(model: Any, example_inputs: Any, config: CompressConfig) -> Capture
         retrace_shapes(module)
         dense = replace(dense, module=module)
     return dense
-
-
-def _prepare_data(data: Any, dense: Captured, loss: Loss | None, config: CompressConfig) -> Feed:
-    if config.batch_size < 1:
-        raise DataError(f"batch_size is {config.batch_size}; give at least 1")
-    bundle = as_data(data)
-    feed = feed_for(dense, bundle, config.batch_size)
-    expected = (dense.args, dense.kwargs) if not dense.kwargs else None
-    if feed.fixed:  # the check runs two examples, which such a model may not accept
-        return feed
-    checked = check_data_fits(
-        bundle, dense.module, expected=expected, labels_are_classes=loss is None
-    )
-    return replace(feed, bundle=checked)
 
 
 def _certify(

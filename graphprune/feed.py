@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch.utils.data import DataLoader
 
 from graphprune.capture import Captured
 from graphprune.errors import DataError
-from graphprune.io import DataBundle
+from graphprune.io import DataBundle, Loss, as_data, check_data_fits
 from graphprune.trees import tensor_leaves
 
 
@@ -40,6 +40,25 @@ class Feed:
     def held_out(self) -> DataLoader[Any]:
         """Held-out batches in order."""
         return self.bundle.batches(self.batch_size, holdout=True, drop_last=self.fixed)
+
+
+def prepared(data: Any, captured: Captured, batch_size: int, loss: Loss | None) -> Feed:
+    """The feed of anything :func:`graphprune.io.as_data` takes, checked against the model.
+
+    Raises:
+        DataError: the data do not fit the model, or are too few for it.
+    """
+    if batch_size < 1:
+        raise DataError(f"batch_size is {batch_size}; give at least 1")
+    bundle = as_data(data)
+    feed = feed_for(captured, bundle, batch_size)
+    expected = (captured.args, captured.kwargs) if not captured.kwargs else None
+    if feed.fixed:  # the check runs two examples, which such a model may not accept
+        return feed
+    checked = check_data_fits(
+        bundle, captured.module, expected=expected, labels_are_classes=loss is None
+    )
+    return replace(feed, bundle=checked)
 
 
 def feed_for(captured: Captured, bundle: DataBundle, batch_size: int) -> Feed:

@@ -26,6 +26,7 @@ def cli() -> None:
       graphprune compress model.pt2 -o out/
       graphprune compress model.pt2 --data train.npz --target macs=0.5 --finetune-epochs 3 -o out/
       graphprune inspect model.pt2
+      graphprune curve model.pt2 --data train.npz
       graphprune verify out/
     """
 
@@ -79,7 +80,9 @@ def main() -> None:
 
 # The commands with a module of their own register themselves on `cli`.
 from graphprune.cli import compress as _compress  # noqa: E402
+from graphprune.cli import curve as _curve  # noqa: E402
 from graphprune.cli import inspect as _inspect  # noqa: E402
 
 cli.add_command(_compress.compress)
+cli.add_command(_curve.curve)
 cli.add_command(_inspect.inspect)

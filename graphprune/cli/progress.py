@@ -12,6 +12,7 @@ WORDS = {
     "analyse": "Finding channel groups",
     "score": "Scoring channels",
     "learn": "Learning importance switches",
+    "curve": "Judging budgets",
     "plan": "Choosing channels for the budget",
     "shrink": "Shrinking tensors",
     "certify": "Proving shrunk = masked original",

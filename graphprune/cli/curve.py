@@ -1,0 +1,131 @@
+"""``graphprune curve``."""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from graphprune.cli.console import output_console
+from graphprune.cli.progress import TerminalProgress
+from graphprune.cli.source import model_options, read_source
+
+if TYPE_CHECKING:
+    from graphprune.curve import Curve
+
+
+@click.command()
+@model_options
+@click.option("--data", required=True, help="Labelled or not; part is held out. See compress.")
+@click.option("--loss", help="package.module:fn, called as fn(output, target).")
+@click.option(
+    "--method", default="auto", show_default=True, help="The method of interest; see compress."
+)
+@click.option(
+    "--budget",
+    type=click.Choice(["macs", "params", "channels"]),
+    default="macs",
+    show_default=True,
+    help="What is cut down.",
+)
+@click.option(
+    "--points",
+    default="0.9,0.8,0.7,0.6,0.5,0.4,0.3,0.2,0.1",
+    show_default=True,
+    help="Fractions of the budget that stay.",
+)
+@click.option(
+    "--margin",
+    default=0.01,
+    show_default=True,
+    help="Loss of accuracy (or rise of the loss) that you would accept before fine-tuning.",
+)
+@click.option("--batch-size", default=64, show_default=True, help="Examples per step.")
+@click.option("--switch-epochs", default=1, show_default=True, help="Epochs of switch learning.")
+@click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def curve(as_json: bool, margin: float, **given: Any) -> None:
+    """Show what accuracy MODEL keeps at which budget, before any fine-tuning.
+
+    Every budget is tried by the method and, as controls, by l2 and at random; each small model is
+    proved equal to the masked one and judged on data held out from learning.
+
+    \b
+    Examples:
+      graphprune curve model.pt2 --data train.npz
+      graphprune curve model.pt2 --data train.npz --budget params --points 0.5,0.25,0.1
+      graphprune curve model.pt2 --data train.npz --json > curve.json
+    """
+    from graphprune.curve import CurveConfig, draw_curve
+    from graphprune.io import load_loss
+    from graphprune.learn import LearnConfig
+
+    console = Console(stderr=True)
+    learn = LearnConfig(epochs=given["switch_epochs"], seed=given["seed"])
+    points, loss = _fractions(given["points"]), load_loss(given["loss"]) if given["loss"] else None
+    with TerminalProgress(console) if console.is_terminal else nullcontext() as progress:
+        source = read_source(
+            given["model"], given["factory"], given["trust_pickle"], given["shapes"], given["data"]
+        )
+        found = draw_curve(
+            source.loaded.model,
+            source.inputs,
+            source.data,
+            method=given["method"],
+            loss=loss,
+            config=CurveConfig(
+                kind=given["budget"],
+                fractions=points,
+                batch_size=given["batch_size"],
+                learn=learn,
+                progress=progress,
+            ),
+        )
+    if as_json:
+        click.echo(json.dumps(found.to_json(), indent=1))
+        return
+    dense = _figure(found, found.dense)
+    output_console().print(f"{found.measure} on held-out data; dense model {dense}\n")
+    output_console().print(_table(found, points))
+    for name in found.points:
+        output_console().print(_advice(found, name, margin), highlight=False)
+
+
+def _fractions(text: str) -> tuple[float, ...]:
+    from graphprune.errors import UsageError
+
+    try:
+        return tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise UsageError(f"--points {text!r}: write fractions such as 0.75,0.5,0.25") from None
+
+
+def _table(found: Curve, fractions: tuple[float, ...]) -> Table:
+    table = Table(box=None, header_style="bold")
+    table.add_column(f"{found.kind} that stay", justify="right")
+    for name in found.points:
+        table.add_column(name, justify="right")
+    for fraction in fractions:
+        cells = []
+        for points in found.points.values():
+            figures = [point.figures for point in points if point.asked == fraction]
+            cells.append(_figure(found, figures[0]) if figures else "out of reach")
+        table.add_row(f"{fraction:.0%}", *cells)
+    return table
+
+
+def _figure(found: Curve, figures: dict[str, float]) -> str:
+    value = figures[found.measure]
+    return f"{value:.2%}" if found.measure == "accuracy" else f"{value:.4g}"
+
+
+def _advice(found: Curve, name: str, margin: float) -> str:
+    point = found.cheapest(name, margin)
+    shown = f"{margin:.1%}" if found.measure == "accuracy" else f"{margin:g}"
+    if point is None:
+        return f"{name}: no budget tried stays within {shown} of the dense model"
+    return f"{name}: within {shown} of the dense model down to {found.kind}={point.reached:.2f}"

@@ -1,0 +1,119 @@
+"""Curves say what a masked model is worth, and no more."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from graphprune import analyse, capture
+from graphprune.budget import choose
+from graphprune.criteria.magnitude import L2
+from graphprune.curve import Curve, CurveConfig, Point, draw_curve
+from graphprune.errors import DataError, TargetError, UsageError
+from graphprune.feed import prepared
+from graphprune.learn import LearnConfig
+from graphprune.masked import MaskedReference
+from graphprune.scoring import score_channels
+
+
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(32, 3)
+    )
+
+
+def data() -> tuple[torch.Tensor, torch.Tensor]:
+    x = torch.randn(80, 1, 6, 6, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        return x, net()(x).argmax(1)
+
+
+def accuracies(curve: Curve, method: str) -> list[float]:
+    return [point.figures["accuracy"] for point in curve.points[method]]
+
+
+def test_the_figures_are_those_of_the_masked_model() -> None:
+    model, (x, y) = net(), data()
+    config = CurveConfig(kind="channels", fractions=(1.0, 0.5), controls=(), batch_size=8)
+    curve = draw_curve(model, x[:2], (x, y), method="l2", config=config)
+    captured = capture(model, x[:2])
+    held_out = list(prepared((x, y), captured, 8, None).held_out())
+    analysis = analyse(captured.module)
+    scores = score_channels(captured, analysis, L2(), None, learn=LearnConfig()).by_group
+    keep = choose(analysis, scores, "channels=0.5").plan.keep(analysis)
+    reference = MaskedReference(analysis, keep)
+    right = sum(int((reference(*i).argmax(1) == t).sum()) for i, t in held_out)
+    total = sum(len(t) for _, t in held_out)
+    assert total < len(x)
+    assert accuracies(curve, "l2") == [1.0, pytest.approx(right / total)]
+    assert curve.dense["accuracy"] == 1.0
+    assert [point.reached for point in curve.points["l2"]] == [1.0, 0.5]
+
+
+def test_controls_come_along_and_budgets_are_counted() -> None:
+    x, y = data()
+    seen: list[tuple[int, int]] = []
+    config = CurveConfig(
+        fractions=(0.6, 0.3),
+        learn=LearnConfig(max_steps=2),
+        progress=lambda stage, done, total, _: (
+            seen.append((done, total)) if stage == "curve" else None
+        ),
+    )
+    curve = draw_curve(net(), x[:2], (x, y), config=config)
+    assert list(curve.points) == ["dirichlet", "l2", "random"]
+    for points in curve.points.values():
+        assert [point.asked for point in points] == [0.6, 0.3]
+        for point in points:
+            assert point.reached == pytest.approx(point.asked, abs=0.08)
+    assert seen == [(done, 6) for done in range(1, 7)]
+
+
+def test_without_labels_the_distance_to_the_dense_model_counts() -> None:
+    x, _ = data()
+    config = CurveConfig(fractions=(0.8, 0.3), controls=())
+    curve = draw_curve(net(), x[:2], x, method="l2", config=config)
+    assert curve.measure == "distance"
+    assert curve.dense["distance"] == pytest.approx(0, abs=1e-9)
+    mild, strong = (point.figures["distance"] for point in curve.points["l2"])
+    assert 0 < mild < strong
+
+
+def test_budgets_out_of_reach_are_left_out() -> None:
+    x, y = data()
+    config = CurveConfig(kind="params", fractions=(0.5, 0.001), controls=())
+    curve = draw_curve(net(), x[:2], (x, y), method="l2", config=config)
+    assert [point.asked for point in curve.points["l2"]] == [0.5]
+    with pytest.raises(TargetError, match=r"none of the budgets params=0\.001"):
+        draw_curve(
+            net(),
+            x[:2],
+            (x, y),
+            method="l2",
+            config=CurveConfig(kind="params", fractions=(0.001,), controls=()),
+        )
+
+
+def test_the_cheapest_budget_is_before_the_first_that_loses_too_much() -> None:
+    def points(name: str, *values: float) -> list[Point]:
+        budgets = (0.9, 0.6, 0.3)
+        return [Point(b, b, {name: v}) for b, v in zip(budgets, values, strict=True)]
+
+    curve = Curve("macs", {"accuracy": 0.9}, {"a": points("accuracy", 0.9, 0.8, 0.9)})
+    assert curve.cheapest("a", 0.05) == Point(0.9, 0.9, {"accuracy": 0.9})
+    assert curve.cheapest("a", 0.11) == Point(0.3, 0.3, {"accuracy": 0.9})
+    assert Curve("macs", {"accuracy": 1.0}, curve.points).cheapest("a", 0.05) is None
+    losses = Curve("macs", {"loss": 1.0}, {"a": points("loss", 0.9, 1.1, 1.4)})
+    assert losses.cheapest("a", 0.2) == Point(0.6, 0.6, {"loss": 1.1})
+
+
+def test_what_makes_no_sense_is_refused() -> None:
+    x, y = data()
+    with pytest.raises(UsageError, match="fractions above 0"):
+        CurveConfig(fractions=(0.5, 1.5))
+    with pytest.raises(UsageError, match="time"):
+        CurveConfig(kind="time")
+    with pytest.raises(DataError):
+        draw_curve(net(), x[:2], (x[:, :, :4], y))
