@@ -17,6 +17,7 @@ from graphprune.cost import CostModel, cost_model
 from graphprune.errors import TargetError
 from graphprune.groups import Analysis
 from graphprune.plan import Plan, plan_from_classes
+from graphprune.ranking import check_ranking, rank_steps
 from graphprune.rewrite import all_labels
 from graphprune.target import Target, parse_target
 from graphprune.thinning import check_heads, removal_order
@@ -63,8 +64,7 @@ def choose(
         analysis: of the captured graph.
         scores: by group name, importance of its channels, float, shape (D,); larger stays longer.
         target: what fraction stays; see :class:`graphprune.target.Target`.
-        ranking: ``local`` thins every group alike, its least important channels first; ``global``
-            compares scores between groups.
+        ranking: whose channels are compared; see :data:`graphprune.ranking.RANKINGS`.
         method: recorded in the plan.
         heads: what rows of grids may lose; see :data:`graphprune.thinning.HEADS`.
 
@@ -101,8 +101,7 @@ def _note(target: Target, reached: float) -> str:
 def _order(
     analysis: Analysis, scores: Mapping[str, torch.Tensor], ranking: str, heads: str
 ) -> list[_Step]:
-    if ranking not in ("local", "global"):
-        raise TargetError(f"ranking {ranking!r} is not known; use local or global")
+    check_ranking(ranking)
     by_class = np.zeros(analysis.classes)
     for group in analysis.groups:
         values = scores[group.name].detach().double().cpu().numpy()
@@ -114,14 +113,14 @@ def _order(
         if ranking == "local":  # groups that share rows are compared on one scale
             values = values / (np.abs(values).mean() or 1.0)
         by_class[group.channels] = values
-    steps = []
-    for number, (groups, rows) in enumerate(_clusters(analysis)):
-        size = sum(group.size for group in groups)
-        gone = 0
-        for step in removal_order(groups, rows, by_class, heads):
-            rank = (gone + step.fresh / 2) / size if ranking == "local" else step.value
-            gone += step.fresh
-            steps.append(_Step(rank, number, step.classes))
+    clusters = _clusters(analysis)
+    orders = [removal_order(groups, rows, by_class, heads) for groups, rows in clusters]
+    ranks = rank_steps(analysis, [groups for groups, _ in clusters], orders, ranking)
+    steps = [
+        _Step(rank, number, step.classes)
+        for number, order in enumerate(orders)
+        for step, rank in zip(order, ranks[number], strict=True)
+    ]
     return sorted(steps, key=lambda step: (step.rank, step.cluster))
 
 

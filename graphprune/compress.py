@@ -65,7 +65,8 @@ class CompressConfig:
         learn: how switches are learned.
         finetune: how the small model is trained on; its ``epochs`` is set by ``finetune_epochs``.
         distill: fine-tune towards the original model's outputs too.
-        ranking: ``local`` thins all groups alike, ``global`` compares scores between groups.
+        ranking: ``local`` thins all groups alike, ``global`` compares scores between groups,
+            ``isomorphic`` between those of one structure.
         heads: what attention heads, key-value groups and conv groups may lose: ``whole`` ones,
             equally many channels ``inside`` each, ``both`` or nothing (``keep``).
         batch_size: examples per step of learning and fine-tuning.

@@ -42,7 +42,7 @@ class Wish:
 
     Attributes:
         target: kind and fraction, as users write it.
-        ranking: local or global.
+        ranking: one of graphprune.ranking.RANKINGS.
         heads: what rows of grids may lose.
         seed: of the random scores.
         dynamic: whether the batch size is left free at capture, which takes twice as long.

@@ -14,6 +14,8 @@ from fuzz_check import Outcome, Wish, check
 from hypothesis import HealthCheck, Phase, event, given, note, settings
 from hypothesis import strategies as st
 
+from graphprune.ranking import RANKINGS
+
 _COMMON = {
     "deadline": None,
     "suppress_health_check": list(HealthCheck),
@@ -43,7 +45,7 @@ WISHES = st.builds(
         st.sampled_from(("channels", "channels", "params", "macs")),
         st.integers(25, 85),
     ),
-    ranking=st.sampled_from(("local", "global")),
+    ranking=st.sampled_from(RANKINGS),
     heads=st.sampled_from(("both", "whole", "inside", "keep")),
     seed=st.integers(0, 2**16),
     dynamic=st.sampled_from((False, False, False, True)),

@@ -44,10 +44,11 @@ from graphprune.cli.source import model_options, read_source
 @click.option("--no-distill", is_flag=True, help="Fine-tune on labels alone.")
 @click.option(
     "--ranking",
-    type=click.Choice(["local", "global"]),
+    type=click.Choice(["local", "global", "isomorphic"]),
     default="local",
     show_default=True,
-    help="local thins every group alike; global compares scores between groups.",
+    help="local thins every group alike; global compares scores between groups; isomorphic between "
+    "groups of one structure.",
 )
 @click.option(
     "--heads",
