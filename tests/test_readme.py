@@ -84,7 +84,10 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/how-it-works.md", "docs/writing-a-pass.md"])
+@pytest.mark.parametrize(
+    "name",
+    ["README.md", "docs/how-it-works.md", "docs/writing-a-pass.md", "docs/criteria.md"],
+)
 def test_page_runs_from_top_to_bottom(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,8 +28,8 @@ from graphprune.cli.source import model_options, read_source
     "--method",
     default="auto",
     show_default=True,
-    help="How channels are ranked: dirichlet, l1, l2, random or a plug-in, with options as in "
-    "dirichlet{prior=0.5}; auto: dirichlet with data, else l2. See graphprune passes.",
+    help="How channels are ranked: dirichlet, taylor, fisher, l2 or another, with options as in "
+    "dirichlet{prior=0.5}; auto: dirichlet with data, else l2. See graphprune methods.",
 )
 @click.option(
     "--data", help="train.npz, a folder of class folders of images, or package.module:function."

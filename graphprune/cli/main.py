@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from importlib.metadata import version
 
 import click
@@ -9,6 +10,7 @@ from rich.table import Table
 
 from graphprune.cli.console import output_console
 from graphprune.cli.group import OneLineErrors
+from graphprune.io.text import one_line
 from graphprune.cli.source import rules_option
 
 
@@ -70,6 +72,30 @@ def list_passes(debug: bool) -> None:
     for name in PASSES.names():
         entry = PASSES.describe(name)
         table.add_row(name, entry.distribution, entry.target)
+    output_console().print(table)
+
+
+@cli.command(name="methods")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def list_methods(debug: bool) -> None:
+    """List the ways to rank channels that are installed, built-in and from plug-ins.
+
+    \b
+    Examples:
+      graphprune methods
+      graphprune compress model.pt2 --method l2 -o out/
+      graphprune compress model.pt2 --method 'obd{probes=4}' --data train.npz -o out/
+    """
+    from graphprune.criteria.base import needs_data
+    from graphprune.registry import CRITERIA, SWITCHES
+
+    table = Table("name", "data", "from", "what", box=None)
+    for registry in (SWITCHES, CRITERIA):
+        for entry in registry.entries():
+            method = registry.load(entry.name)
+            uses = "learns" if registry is SWITCHES else "needs" if needs_data(method) else ""
+            first = (inspect.getdoc(method) or "").partition("\n")[0]
+            table.add_row(entry.name, uses, entry.distribution, one_line(first))
     output_console().print(table)
 
 

@@ -13,6 +13,7 @@ from graphprune.channels import ChannelGroup
 from graphprune.criteria.base import Evidence, parameters_by_channel, sum_by_channel
 from graphprune.criteria.magnitude import L2
 from graphprune.groups import Analysis
+from graphprune.io.text import few
 from graphprune.schema import get_argument
 from graphprune.switches.affine import affine_operands
 
@@ -39,9 +40,8 @@ class NormScale:
         scaled = {name: values for name, values in found.items() if values is not None}
         without = tuple(g for g in analysis.groups if g.name not in scaled)
         if without:
-            shown = ", ".join(group.name for group in without[:3])
-            more = f" and {len(without) - 3} more" if len(without) > 3 else ""
-            evidence.note(f"no norm scales all of {shown}{more}: ranked by the L2 norm of weights")
+            shown = few(group.name for group in without)
+            evidence.note(f"no norm scales all of {shown}: ranked by the L2 norm of weights")
         return {**scaled, **_by_weights(evidence, without, scaled)}
 
 

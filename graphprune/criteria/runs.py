@@ -14,6 +14,7 @@ from graphprune.criteria.base import Evidence, given_data
 from graphprune.devices import Runtime
 from graphprune.errors import DataError
 from graphprune.groups import Analysis
+from graphprune.io.text import few
 from graphprune.trees import tensor_leaves
 
 
@@ -121,7 +122,6 @@ def for_every_channel(
         scores[group.name] = values
     if unreached:
         evidence.note(
-            f"nothing could be measured of all of {', '.join(unreached[:3])}: "
-            "mean importance assumed there"
+            f"nothing could be measured of all of {few(unreached)}: mean importance assumed there"
         )
     return scores

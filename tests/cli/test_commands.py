@@ -1,4 +1,4 @@
-"""The commands that only show something: inspect, passes, --version, --help."""
+"""The commands that only show something: inspect, passes, methods, --version, --help."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from importlib.metadata import version
 import pytest
 from click.testing import Result
 
+from graphprune.registry import CRITERIA, SWITCHES
+
 Run = Callable[..., Result]
 
 
@@ -18,7 +20,7 @@ def test_version(run: Run) -> None:
     assert version("graphprune") in result.stdout
 
 
-@pytest.mark.parametrize("command", ["", "compress", "inspect", "verify", "passes"])
+@pytest.mark.parametrize("command", ["", "compress", "inspect", "verify", "passes", "methods"])
 @pytest.mark.parametrize("flag", ["--help", "-h"])
 def test_help_has_examples(command: str, flag: str, run: Run) -> None:
     result = run(*command.split(), flag)
@@ -34,7 +36,7 @@ def test_no_command_shows_help(run: Run) -> None:
 
 def test_help_names_every_command(run: Run) -> None:
     text = run("--help").stdout
-    for command in ("compress", "inspect", "verify", "passes"):
+    for command in ("compress", "inspect", "verify", "passes", "methods"):
         assert f"\n  {command} " in text
 
 
@@ -44,6 +46,16 @@ def test_passes_lists_the_built_in_ones(run: Run) -> None:
     for name in ("insert-switches", "normalise", "set-mode", "shrink"):
         assert name in result.stdout
     assert "graphprune.passes.insert_switches:InsertSwitches" in result.stdout
+
+
+def test_methods_lists_what_ranks_channels_and_what_needs_data(run: Run) -> None:
+    result = run("methods")
+    assert result.exit_code == 0
+    lines = {line.split()[0]: line.split() for line in result.stdout.splitlines()[1:]}
+    assert set(lines) >= {*SWITCHES.names(), *CRITERIA.names()}
+    assert lines["dirichlet"][1] == "learns"
+    assert lines["fisher"][1] == "needs"
+    assert lines["l2"][1] == "graphprune"
 
 
 def test_inspect_json(run: Run) -> None:
