@@ -10,8 +10,8 @@ from rich.table import Table
 
 from graphprune.cli.console import output_console
 from graphprune.cli.group import OneLineErrors
-from graphprune.io.text import one_line
 from graphprune.cli.source import rules_option
+from graphprune.io.text import one_line
 
 
 @click.group(
