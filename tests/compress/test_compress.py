@@ -261,7 +261,7 @@ def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
         ({"example_inputs": "x"}, ModelError, "str"),
         ({"example_inputs": torch.randn(2, 3, 6, 6)}, ModelError, "torch.export cannot capture"),
         ({"model": 7}, ModelError, "int"),
-        ({"config": CompressConfig(ranking="best")}, UsageError, "local or global"),
+        ({"config": CompressConfig(ranking="best")}, UsageError, "local, global, isomorphic"),
         ({"data": data(), "config": CompressConfig(batch_size=0)}, DataError, "at least 1"),
     ],
 )
