@@ -198,6 +198,7 @@ class _Task:
                     fit = fit + part.detach()
                 kl = total_penalty(switches)
                 weight = self._kl_weight(step)
+                optimizer.param_groups[1]["weight_decay"] = self.method.decay * weight
                 if weight > 0:
                     (kl * weight).backward()
                 self.runtime.average_gradients(parameters)

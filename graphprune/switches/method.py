@@ -36,14 +36,11 @@ class SwitchMethod(ABC):
 
     Attributes:
         name: under which it is registered.
-        antithetic: whether the switches' gradient is estimated from two mirrored draws
-            (:meth:`graphprune.switches.base.Switch.mirrored_gradient`), not by backpropagation.
         weights: "frozen" learns the switches alone; "trained" the weights along with them.
         weights_lr: Adam's step for the weights.
     """
 
     name: ClassVar[str]
-    antithetic: ClassVar[bool] = False
     weights: Weights = "frozen"
     weights_lr: float = 1e-3
 
@@ -56,6 +53,22 @@ class SwitchMethod(ABC):
     @abstractmethod
     def step(self) -> float:
         """Adam's step for the switches' parameters."""
+
+    @property
+    def decay(self) -> float:
+        """Factor of half the sum of squares of trained weights, beside the switches' penalty.
+
+        It is weighed as the penalty is. Not used where the weights are frozen.
+        """
+        return 0.0
+
+    @property
+    def antithetic(self) -> bool:
+        """Whether the switches' gradient is estimated from two mirrored draws.
+
+        See :meth:`graphprune.switches.base.Switch.mirrored_gradient`; else by backpropagation.
+        """
+        return False
 
     @abstractmethod
     def switch(self, group: SwitchGroup) -> Switch:
