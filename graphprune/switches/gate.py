@@ -1,0 +1,49 @@
+"""Gates: switches that are zero with a learned probability."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+
+import torch
+
+from graphprune.errors import UsageError
+from graphprune.switches.base import Switch
+
+
+class Gate(Switch):
+    """A switch whose scale is exactly 0 with positive probability, independently by channel.
+
+    Its penalty is the expected L0 norm of the scale: ``strength`` times the expected number of
+    open channels.
+
+    Attributes:
+        strength: factor of the penalty, see :meth:`penalty`.
+    """
+
+    def __init__(self, size: int, strength: float, *, per_example: bool = False) -> None:
+        super().__init__(size, per_example=per_example)
+        self.strength = strength
+
+    @abstractmethod
+    def open_probability(self) -> torch.Tensor:
+        """Probability that each channel's scale is not zero, (D,), differentiable."""
+
+    def penalty(self) -> torch.Tensor:
+        """``strength`` times the expected number of open channels, scalar."""
+        return self.strength * self.open_probability().sum()
+
+    def importance(self) -> torch.Tensor:
+        """The probability that each channel is open, (D,)."""
+        return self.open_probability().detach()
+
+
+def log_odds(probability: float, method: str, option: str) -> float:
+    """``log(p / (1 - p))``.
+
+    Raises:
+        UsageError: ``p`` is not strictly between 0 and 1; names the method and its option.
+    """
+    if not 0 < probability < 1:
+        raise UsageError(f"{option} of {method} must be between 0 and 1, got {probability}")
+    return math.log(probability) - math.log1p(-probability)
