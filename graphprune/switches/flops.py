@@ -37,7 +37,7 @@ from graphprune.switches.method import SwitchGroup, SwitchMethod, require_positi
 
 @dataclass(frozen=True, kw_only=True)
 class Flops(SwitchMethod):
-    """Gates of any kind, learned under a budget of multiplications.
+    """Gates of any kind, learned under a budget of multiplications (FLOPs).
 
     Learn all groups at once (mode joint): one group alone can hardly reach a target for all.
 

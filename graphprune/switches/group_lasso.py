@@ -37,7 +37,7 @@ from graphprune.switches.placement import switch_sites
 
 @dataclass(frozen=True, kw_only=True)
 class GroupLasso(SwitchMethod):
-    """How scales are learned under the group lasso.
+    """Scales under the group lasso, and how they are learned.
 
     Attributes:
         strength: lambda times the number N of examples, by which the learning loop divides.

@@ -35,7 +35,7 @@ _NODES = 64
 
 @dataclass(frozen=True, kw_only=True)
 class HardConcrete(SwitchMethod):
-    """How hard concrete gates start, are drawn and are learned.
+    """Hard concrete gates under an L0 penalty: how they start, are drawn and are learned.
 
     Attributes:
         strength: factor of the expected number of open channels. The learning loop divides every

@@ -32,7 +32,7 @@ from graphprune.switches.method import SwitchGroup, SwitchMethod, require_positi
 
 @dataclass(frozen=True, kw_only=True)
 class L0Arm(SwitchMethod):
-    """How Bernoulli gates start and are learned.
+    """Bernoulli gates under an L0 penalty, learned with the ARM gradient.
 
     Attributes:
         strength: factor of the expected number of open channels; N times the paper's lambda, as
