@@ -44,12 +44,21 @@ class Measured:
 
 @dataclass(frozen=True)
 class GroupRow:
-    """A channel group before and after; ``members`` are ``parameter[dim]``."""
+    """A channel group before and after.
+
+    ``members`` are ``parameter[dim]``. Where switches were learned, ``importance`` holds the least,
+    the expected and the greatest importance of each channel (90 % credible intervals), ``kept`` the
+    numbers of the channels that stayed, and ``separated`` the share of pairs, one gone and one
+    kept, whose intervals do not overlap; None where nothing went.
+    """
 
     name: str
     before: int
     after: int
     members: tuple[str, ...] = ()
+    importance: tuple[tuple[float, float, float], ...] = ()
+    kept: tuple[int, ...] = ()
+    separated: float | None = None
 
 
 @dataclass(frozen=True)
@@ -170,9 +179,7 @@ def versions() -> dict[str, str]:
 def _from_json(data: dict[str, Any]) -> Report:
     values = {f.name: data[f.name] for f in dataclasses.fields(Report)}
     values["models"] = {name: Measured(**row) for name, row in data["models"].items()}
-    values["groups"] = tuple(
-        GroupRow(**(row | {"members": tuple(row["members"])})) for row in data["groups"]
-    )
+    values["groups"] = tuple(_group(row) for row in data["groups"])
     values["pinned"] = tuple(PinRow(**row) for row in data["pinned"])
     values["notes"] = tuple(data["notes"])
     for name in ("reached", "latency", "seconds", "files", "versions"):
@@ -180,6 +187,12 @@ def _from_json(data: dict[str, Any]) -> Report:
     if data["certificate"] is not None:
         values["certificate"] = Certificate.from_json(data["certificate"])
     return Report(**values)
+
+
+def _group(row: dict[str, Any]) -> GroupRow:
+    lists = {"members": tuple(row["members"]), "kept": tuple(row.get("kept", ()))}
+    importance = tuple((low, mean, high) for low, mean, high in row.get("importance", ()))
+    return GroupRow(**(row | lists | {"importance": importance}))
 
 
 def _heading(report: Report) -> Text:
@@ -224,8 +237,14 @@ def _groups_table(groups: tuple[GroupRow, ...]) -> Table:
     table.add_column("channel group", overflow="fold")
     table.add_column("channels", justify="right")
     table.add_column("members", justify="right")
+    learned = any(group.separated is not None for group in groups)
+    if learned:
+        table.add_column("told apart", justify="right")
     for group in groups[:_SHOWN_GROUPS]:
-        table.add_row(Text(group.name), f"{group.before} -> {group.after}", str(len(group.members)))
+        cells = [f"{group.before} -> {group.after}", str(len(group.members))]
+        if learned:
+            cells.append("" if group.separated is None else f"{group.separated:.0%}")
+        table.add_row(Text(group.name), *cells)
     if len(groups) > _SHOWN_GROUPS:
         table.caption = f"and {len(groups) - _SHOWN_GROUPS} more in report.json"
     return table

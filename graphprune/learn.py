@@ -11,6 +11,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from graphprune.capture import Captured
+from graphprune.credibility import LEVEL
 from graphprune.devices import Batch, Runtime
 from graphprune.errors import DataError, UsageError
 from graphprune.io.loss import Loss, default_loss
@@ -67,6 +68,8 @@ class LearnResult:
     Attributes:
         scores: group to importance, float32 (D,) on the CPU.
         uncertainties: group to standard deviation of the scale under what was learned, (D,).
+        intervals: group to the credible interval of each channel's importance, (2, D), of level
+            :data:`graphprune.credibility.LEVEL`.
         posteriors: group to the parameters of the posterior (Dirichlet: phi), (..., D).
         history: per step ``step``, ``loss`` (data term), ``kl`` (penalty summed over groups).
         seconds: wall time.
@@ -78,6 +81,7 @@ class LearnResult:
 
     scores: dict[str, torch.Tensor]
     uncertainties: dict[str, torch.Tensor]
+    intervals: dict[str, torch.Tensor]
     posteriors: dict[str, torch.Tensor]
     history: list[dict[str, float]]
     seconds: float
@@ -122,7 +126,7 @@ def learn_switches(  # noqa: PLR0913
     method = method if method is not None else Dirichlet()
     started = time.perf_counter()
     if not sites:
-        return LearnResult({}, {}, {}, [], 0.0, method)
+        return LearnResult({}, {}, {}, {}, [], 0.0, method)
     labelled, batches, examples = _survey(data)
     method = method.settled(teachable=labelled or loss is not None)
     trained = method.weights == "trained"
@@ -152,6 +156,7 @@ def learn_switches(  # noqa: PLR0913
     return LearnResult(
         scores={g: s.importance().float().cpu() for g, s in switches.items()},
         uncertainties={g: s.uncertainty().float().cpu() for g, s in switches.items()},
+        intervals={g: s.interval(LEVEL).float().cpu() for g, s in switches.items()},
         posteriors={g: s.posterior().float().cpu() for g, s in switches.items()},
         history=log.history,
         seconds=time.perf_counter() - started,

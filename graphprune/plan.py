@@ -54,7 +54,7 @@ class Plan:
                 "the plan was made for another model (its graph or shapes differ); "
                 "make a new plan for this one"
             )
-        keep = analysis.keep(self._classes(analysis))
+        keep = analysis.keep(self.classes(analysis))
         for name, (labels, _) in analysis.leaves.items():
             if keep.indices(labels) != self.kept.get(name, {}):
                 raise PlanError(
@@ -63,7 +63,12 @@ class Plan:
                 )
         return keep
 
-    def _classes(self, analysis: Analysis) -> np.ndarray:
+    def classes(self, analysis: Analysis) -> np.ndarray:
+        """Which classes of the analysed graph stay, bool by class.
+
+        Raises:
+            PlanError: the plan names a parameter that the model does not have.
+        """
         classes = np.ones(analysis.classes, dtype=bool)
         for name, dims in self.kept.items():
             if name not in analysis.leaves:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
+import numpy as np
+import torch
+
 from graphprune.capture import Captured
+from graphprune.credibility import indistinct, separated
 from graphprune.exporters.report import GroupRow, Measured, PinRow, Report, versions
 from graphprune.groups import Analysis
 from graphprune.held import held_back
@@ -27,7 +32,8 @@ def make_report(result: Compressed) -> Report:
         reached["params"] = pruned.parameters / dense.parameters
     if dense.macs and pruned.macs is not None:
         reached["macs"] = pruned.macs / dense.macs
-    widths = result.plan.widths
+    groups = _group_rows(result)
+    doubt = indistinct({group.name: group.separated for group in groups})
     return Report(
         source=stages.source,
         method=stages.scores.method,
@@ -35,20 +41,37 @@ def make_report(result: Compressed) -> Report:
         reached=reached,
         models=models,
         macs_batch=batch,
-        groups=tuple(
-            GroupRow(
-                group.name,
-                *widths[group.name],
-                tuple(f"{member.parameter}[{member.dim}]" for member in group.members),
-            )
-            for group in stages.analysis.groups
-        ),
+        groups=groups,
         pinned=_pinned(stages.analysis),
         certificate=result.certificate,
         seconds={name: round(value, 3) for name, value in stages.seconds.items()},
         versions=versions(),
-        notes=stages.notes,
+        notes=(*stages.notes, *([doubt] if doubt else [])),
     )
+
+
+def _group_rows(result: Compressed) -> tuple[GroupRow, ...]:
+    stages, widths = result.stages, result.plan.widths
+    learned = stages.scores.learned
+    stays = result.plan.classes(stages.analysis)
+    rows = []
+    for group in stages.analysis.groups:
+        members = tuple(f"{member.parameter}[{member.dim}]" for member in group.members)
+        row = GroupRow(group.name, *widths[group.name], members)
+        if learned is not None and group.name in learned.intervals:
+            low, high = learned.intervals[group.name]
+            bounds = zip(
+                low.tolist(), learned.scores[group.name].tolist(), high.tolist(), strict=True
+            )
+            kept = stays[group.channels][: len(low)]
+            row = dataclasses.replace(
+                row,
+                importance=tuple(bounds),
+                kept=tuple(np.flatnonzero(stays[group.channels]).tolist()),
+                separated=separated(torch.stack([low, high]), kept),
+            )
+        rows.append(row)
+    return tuple(rows)
 
 
 def _pinned(analysis: Analysis) -> tuple[PinRow, ...]:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
+from scipy.stats import beta
 from torch import distributions, nn
 
 from graphprune.errors import UsageError
@@ -154,6 +156,16 @@ class DirichletSwitch(Switch):
         """Posterior mean times D whatever the scale: 1 is the average channel of its group."""
         phi = self.posterior()
         return phi / phi.mean()
+
+    def interval(self, level: float) -> torch.Tensor:
+        """Quantiles of the marginals, ``Beta(phi_j, sum(phi) - phi_j)``, times D; (2, D)."""
+        phi = self.posterior().double().cpu().numpy()
+        rest = phi.sum() - phi
+        tails = [(1 - level) / 2, (1 + level) / 2]
+        if self.size == 1:  # the one share is 1
+            return torch.ones(2, 1)
+        bounds = [beta.ppf(tail, phi, rest) * self.size for tail in tails]
+        return torch.tensor(np.stack(bounds), dtype=torch.float32)
 
     def posterior(self) -> torch.Tensor:
         """phi, (D,), no gradient."""

@@ -1,0 +1,52 @@
+"""How sure a ranking is: whether credible intervals tell the channels that go from those that stay.
+
+The Dirichlet Pruning paper leaves the use of the posterior's uncertainty as future work (section
+3.4). Here two channels count as told apart where their intervals do not overlap.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+LEVEL = 0.9
+"""Probability that the importance of a channel lies within its interval."""
+
+INDISTINCT = 0.05
+"""Below this share of pairs told apart a ranking is called no better than chance."""
+
+
+def separated(intervals: torch.Tensor, kept: np.ndarray) -> float | None:
+    """Share of pairs (a channel that goes, one that stays) whose intervals do not overlap.
+
+    Args:
+        intervals: least and greatest importance of each channel, (2, D).
+        kept: whether each channel stays, bool (D,).
+
+    Returns:
+        In [0, 1]; None where all channels stay or all go.
+    """
+    low, high = intervals.double().numpy()
+    gone, stays = high[~kept], np.sort(low[kept])
+    if not gone.size or not stays.size:
+        return None
+    above = stays.size - np.searchsorted(stays, gone, side="right")
+    return float(above.mean() / stays.size)
+
+
+def indistinct(shares: dict[str, float | None]) -> str:
+    """One line for the user that names the groups whose ranking is no better than chance, else "".
+
+    Args:
+        shares: what :func:`separated` gives, by group.
+    """
+    found = [name for name, share in shares.items() if share is not None and share < INDISTINCT]
+    if not found:
+        return ""
+    names = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+    which = "1 channel group" if len(found) == 1 else f"{len(found)} channel groups"
+    return (
+        f"the ranking of {which} ({names}) is no better than chance: {LEVEL:.0%} credible "
+        "intervals of channels that went and of channels that stayed overlap; learn longer "
+        "(--switch-epochs) or prune less"
+    )

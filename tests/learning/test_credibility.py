@@ -1,0 +1,117 @@
+"""Credible intervals, and what is said of a ranking that they do not support."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import distributions
+
+from graphprune import CompressConfig, LearnConfig, compress
+from graphprune.compress import Compressed
+from graphprune.credibility import indistinct, separated
+from graphprune.exporters.report import Report
+from graphprune.switches.dirichlet import DirichletSwitch
+from graphprune.switches.vcnp import SaliencySwitch
+
+
+def test_dirichlet_intervals_hold_the_share_of_draws_that_they_promise() -> None:
+    switch = DirichletSwitch(6)
+    with torch.no_grad():
+        switch.raw.copy_(torch.tensor([-1.0, 0.5, 1.0, 3.0, 8.0, 20.0]))
+    draws = distributions.Dirichlet(switch.posterior()).sample((100_000,)) * 6
+    for level in (0.5, 0.9):
+        low, high = switch.interval(level)
+        within = ((draws > low) & (draws < high)).double().mean(0)
+        torch.testing.assert_close(within, torch.full_like(within, level), rtol=0, atol=0.01)
+        below = (draws <= low).double().mean(0)
+        torch.testing.assert_close(
+            below, torch.full_like(below, (1 - level) / 2), rtol=0, atol=0.01
+        )
+    assert DirichletSwitch(1).interval(0.9).tolist() == [[1.0], [1.0]]
+
+
+def test_normal_intervals() -> None:
+    switch = SaliencySwitch(2)
+    with torch.no_grad():
+        switch.mu.copy_(torch.tensor([2.0, 1.0]))
+        switch.log_sigma.copy_(torch.tensor([1.0, 0.5]).log())
+    low, high = switch.interval(0.95)
+    torch.testing.assert_close(low, torch.tensor([2 - 1.95996, 1 - 0.97998]), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(high, torch.tensor([2 + 1.95996, 1 + 0.97998]), rtol=1e-4, atol=1e-4)
+
+
+def test_separated_counts_pairs_without_overlap() -> None:
+    low = torch.tensor([0.0, 0.1, 0.5, 2.0])
+    intervals = torch.stack([low, low + 0.6])
+    kept = np.array([False, False, True, True])
+    # gone 0 (to 0.6) and 1 (to 0.7) against kept 2 (from 0.5) and 3 (from 2.0)
+    assert separated(intervals, kept) == 0.5
+    assert separated(intervals, ~kept) == 0.0
+    assert separated(intervals, np.array([True] * 4)) is None
+    assert separated(intervals, np.array([False] * 4)) is None
+
+
+def test_groups_without_evidence_are_named() -> None:
+    assert indistinct({"a": 0.4, "b": None}) == ""
+    line = indistinct({"a": 0.0, "b": 0.04, "c": 0.9, "d": 0.01, "e": 0.0})
+    assert line.startswith("the ranking of 4 channel groups (a, b, d and 1 more) is no better")
+    assert "learn longer" in line
+
+
+def _data() -> tuple[torch.Tensor, torch.Tensor]:
+    x = torch.randn(128, 6, generator=torch.Generator().manual_seed(0))
+    return x, (x[:, :3].argmax(1))
+
+
+def _classifier(ignored: int) -> torch.nn.Sequential:
+    """A trained classifier that does not read the last ``ignored`` of its eight channels."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+    optimiser = torch.optim.Adam(model.parameters(), 0.03)
+    x, y = _data()
+    for _ in range(150):
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(model(x), y).backward()
+        optimiser.step()
+        with torch.no_grad():
+            model[2].weight[:, 8 - ignored :] = 0  # type: ignore[index, operator]
+    return model.eval()
+
+
+@pytest.mark.parametrize("enough", [True, False])
+def test_the_report_says_whether_the_posterior_supports_the_cut(enough: bool) -> None:
+    model = _classifier(4 if enough else 0)
+    learn = LearnConfig(epochs=60, kl_weight=0.0) if enough else LearnConfig(max_steps=1)
+    config = CompressConfig(learn=learn, batch_size=32)
+    method = "dirichlet{lr=0.05}"
+    result = compress(model, _data()[0][:2], method=method, data=_data(), config=config)
+    assert isinstance(result, Compressed)
+    (row,) = result.report.groups
+    assert len(row.importance) == 8
+    for low, mean, high in row.importance:
+        assert low < high
+        assert mean >= 0
+    assert len(row.kept) == 4
+    doubts = [note for note in result.report.notes if "no better than chance" in note]
+    assert row.separated is not None
+    assert not math.isnan(row.separated)
+    if enough:
+        assert row.kept == (0, 1, 2, 3)
+        assert row.separated > 0.5
+        assert not doubts
+    else:
+        assert row.separated == 0
+        assert doubts[0].startswith("the ranking of 1 channel group (0.weight)")
+
+
+def test_the_evidence_survives_the_file(tmp_path: Path) -> None:
+    model = _classifier(0)
+    config = CompressConfig(learn=LearnConfig(max_steps=2))
+    result = compress(model, _data()[0][:2], data=_data(), config=config)
+    path = tmp_path / "report.json"
+    result.report.write_json(path)
+    assert Report.load(path).groups == result.report.groups
