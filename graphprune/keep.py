@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from graphprune.errors import PassError
@@ -41,6 +42,10 @@ class Keep:
         """
         sizes = list(shape)
         for mask in self._clusters(labels):
+            dims = varying(mask)
+            if len(dims) == 1:
+                sizes[dims[0]] = int(np.count_nonzero(mask.numpy()))
+                continue
             for dim, index in _rectangle(mask):
                 sizes[dim] = index.shape[dim] if index.ndim > 1 else index.numel()
         return tuple(sizes)
@@ -113,9 +118,11 @@ class Keep:
 
     def _clusters(self, labels: Labels) -> list[torch.Tensor]:
         """Masks over disjoint sets of dimensions whose outer product is the whole mask."""
+        if len(labels) < 2:
+            return [self.atoms.take(slot) for slot in labels]
         clusters: list[tuple[set[int], torch.Tensor]] = []
         for slot in labels:
-            dims, mask = set(varying(slot)), self.atoms[slot]
+            dims, mask = set(varying(slot)), self.atoms.take(slot)
             apart = []
             for others, other in clusters:
                 if others & dims:

@@ -136,7 +136,7 @@ class Plan:
 
 
 def _removed(matrix: np.ndarray, positions: Any, rows: Any) -> np.ndarray:
-    """Classes that a plan removes from a (rows, columns) matrix of classes."""
+    """Classes that a plan removes from a (rows, columns) matrix of classes, in any order."""
     gone = np.ones(matrix.shape, dtype=bool)
     if positions and isinstance(positions[0], list):
         chosen = rows if rows is not None and len(rows) == len(positions) else range(len(positions))
@@ -146,7 +146,7 @@ def _removed(matrix: np.ndarray, positions: Any, rows: Any) -> np.ndarray:
             gone[row, kept] = False
     else:
         gone[:, list(positions)] = False
-    result: np.ndarray = np.unique(matrix[gone])
+    result: np.ndarray = matrix[gone]
     return result
 
 

@@ -11,6 +11,8 @@ Entry points are read when a registry is asked, and nothing is imported before i
 from __future__ import annotations
 
 import re
+import sys
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, NamedTuple
 
@@ -99,7 +101,7 @@ class Registry:
         self._registered[name] = target
 
     def _entries(self) -> dict[str, Entry]:
-        found = [_installed(point) for point in entry_points(group=self.group)]
+        found = list(_installed(self.group, tuple(sys.path)))
         found += [_in_process(name, target) for name, target in self._registered.items()]
         entries: dict[str, Entry] = {}
         for entry in found:
@@ -127,7 +129,14 @@ class Registry:
         )
 
 
-def _installed(point: EntryPoint) -> Entry:
+@lru_cache
+def _installed(group: str, path: tuple[str, ...]) -> tuple[Entry, ...]:
+    """What is installed on the path; reading the metadata of all distributions takes a while."""
+    del path  # entry_points reads sys.path itself
+    return tuple(_entry(point) for point in entry_points(group=group))
+
+
+def _entry(point: EntryPoint) -> Entry:
     distribution = f"{point.dist.name} {point.dist.version}" if point.dist else "(unknown)"
     return Entry(point.name, point.value, distribution)
 

@@ -38,6 +38,8 @@ class GraphPass(PassBase):
     """
 
     name: ClassVar[str]
+    recompiles: ClassVar[bool] = False
+    """Whether ``call`` itself recompiles what it has changed, so that nobody else needs to."""
 
     @abc.abstractmethod
     def call(self, graph_module: fx.GraphModule) -> PassResult | None:
@@ -123,6 +125,6 @@ def _run_one(graph_module: fx.GraphModule, pass_: PassBase) -> PassResult:
     if changes and result is not None and not result.modified:
         raise PassError(f"it reports no change, but changed {', '.join(changes[:3])}")
     after_module.graph.lint()
-    if changes:
+    if changes and not getattr(pass_, "recompiles", False):
         after_module.recompile()
     return PassResult(after_module, bool(changes))

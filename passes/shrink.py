@@ -35,6 +35,7 @@ class Shrink(GraphPass):
     """
 
     name: ClassVar[str] = "shrink"
+    recompiles: ClassVar[bool] = True
     analysis: Analysis
     plan: Plan
 

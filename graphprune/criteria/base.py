@@ -98,7 +98,22 @@ def parameters_by_channel(
     Raises:
         ModelError: a parameter is on the meta device and has no values.
     """
-    names = dict.fromkeys(member.parameter for member in group.members)
+    for name, values in parameters_of(analysis, [group]):
+        for slot in analysis.leaves[name][0]:
+            channels = positions(analysis, group, slot)
+            if bool((channels >= 0).any()):
+                yield name, values, channels
+
+
+def parameters_of(
+    analysis: Analysis, groups: Iterable[ChannelGroup]
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every trainable tensor that holds channels of these groups, detached, with its first name.
+
+    Raises:
+        ModelError: a parameter is on the meta device and has no values.
+    """
+    names = dict.fromkeys(member.parameter for group in groups for member in group.members)
     seen: set[int] = set()
     for name in names:
         tensor = get_tensor(analysis.module, name)
@@ -110,10 +125,7 @@ def parameters_by_channel(
                 f"{name} has no values to weigh (it is on the meta device); "
                 "load the weights first, or use --method random"
             )
-        for slot in analysis.leaves[name][0]:
-            channels = positions(analysis, group, slot)
-            if bool((channels >= 0).any()):
-                yield name, tensor.detach(), channels
+        yield name, tensor.detach()
 
 
 def weights_by_channel(

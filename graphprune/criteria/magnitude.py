@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 
-from graphprune.channels import ChannelGroup
-from graphprune.criteria.base import Evidence, weights_by_channel
+from graphprune.criteria.base import Evidence, parameters_of
 from graphprune.groups import Analysis
+from graphprune.labels.slots import varying
+
+_PART = 1 << 18
+"""Elements whose powers are held at a time: few enough to stay in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -26,33 +31,43 @@ class L2:
     def score(self, evidence: Evidence) -> dict[str, torch.Tensor]:
         """Scores by group name, float64, shape (D,)."""
         analysis = evidence.analysis
-        return {group.name: self._group(analysis, group) for group in analysis.groups}
+        group_of = _group_of_classes(analysis)
+        total = np.zeros(analysis.classes)
+        for name, values in parameters_of(analysis, analysis.groups):
+            slots = [slot for slot in analysis.leaves[name][0] if varying(slot)]
+            sums = self._sums(values, [tuple(slot.shape) for slot in slots])
+            for slot, size in zip(slots, sums, strict=True):
+                classes = analysis.slot_classes(slot)
+                _add(total, size, classes, group_of[classes])
+        return {
+            group.name: torch.from_numpy(total[group.channels]).pow(1 / self.power)
+            for group in analysis.groups
+        }
 
-    def _group(self, analysis: Analysis, group: ChannelGroup) -> torch.Tensor:
-        total = torch.zeros(group.size, dtype=torch.float64)
-        for values, channels in weights_by_channel(analysis, group):
-            size = self._summed(values, [d for d, n in enumerate(channels.shape) if n == 1])
-            mean = size.sum() / max(int((channels >= 0).expand(size.shape).sum()), 1)
-            size = (size / mean.clamp(min=torch.finfo(torch.float64).tiny)).expand(
-                torch.broadcast_shapes(size.shape, channels.shape)
-            )
-            flat = channels.expand(size.shape).reshape(-1)
-            inside = flat >= 0
-            total.index_add_(0, flat[inside], size.reshape(-1)[inside])
-        return total.pow(1 / self.power)
+    def _sums(self, values: torch.Tensor, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
+        """Sums of ``|values| ** power``, each to one of ``shapes`` (1: summed over), float64."""
+        found = self._sums_in(values, shapes, torch.float32)  # several times faster than float64
+        if not all(bool(torch.isfinite(one).all()) for one in found):
+            found = self._sums_in(values, shapes, torch.float64)
+        return [one.double().cpu().numpy() for one in found]
 
-    def _summed(self, values: torch.Tensor, dims: list[int]) -> torch.Tensor:
-        """Sum of ``|values| ** power`` along ``dims``, kept as size 1: float64, on the CPU."""
-        dims = [dim for dim in dims if values.shape[dim] > 1]
-        values = values.abs() if values.is_complex() else values
-        result = self._powers(values.float(), dims)  # several times faster than float64
-        if not bool(torch.isfinite(result).all()):
-            result = self._powers(values.double(), dims)
-        return result.double().cpu()
+    def _sums_in(
+        self, values: torch.Tensor, shapes: Sequence[tuple[int, ...]], dtype: torch.dtype
+    ) -> list[torch.Tensor]:
+        rows = max(1, _PART * len(values) // max(1, values.numel()))
+        parts: list[list[torch.Tensor]] = [[] for _ in shapes]
+        for part in values.split(rows):
+            size = part.abs() if part.is_complex() else part
+            powers = self._powers(size.to(dtype))
+            for found, shape in zip(parts, shapes, strict=True):
+                found.append(_sum_to(powers, shape))
+        return [
+            torch.stack(found).sum(0) if shape[0] == 1 else torch.cat(found)
+            for found, shape in zip(parts, shapes, strict=True)
+        ]
 
-    def _powers(self, values: torch.Tensor, dims: list[int]) -> torch.Tensor:
-        powers = values.square() if self.power == 2 else values.abs().pow(self.power)
-        return powers.sum(dims, keepdim=True) if dims else powers
+    def _powers(self, values: torch.Tensor) -> torch.Tensor:
+        return values.square() if self.power == 2 else values.abs().pow(self.power)
 
 
 @dataclass(frozen=True)
@@ -64,3 +79,36 @@ class L1(L2):
 
     name: ClassVar[str] = "l1"
     power: ClassVar[float] = 1.0
+
+
+def _group_of_classes(analysis: Analysis) -> np.ndarray:
+    """Number of the group of each class, -1 for none; the last entry, -1, is that of class -1."""
+    numbers = np.full(analysis.classes + 1, -1)
+    for number, group in enumerate(analysis.groups):
+        numbers[group.channels] = number
+    return numbers
+
+
+def _sum_to(values: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    """Sum over the dimensions that ``shape`` has as 1, over the outermost one first: it is fast."""
+    dims = [dim for dim, size in enumerate(shape) if size == 1 and values.shape[dim] > 1]
+    if dims and dims[0] == 0:
+        values = values.sum(0, keepdim=True)
+        dims = dims[1:]
+    return values.sum(dims, keepdim=True) if dims else values
+
+
+def _add(total: np.ndarray, size: np.ndarray, classes: np.ndarray, numbers: np.ndarray) -> None:
+    """Add what the elements of one tensor weigh, scaled to mean 1 over those of each group.
+
+    Args:
+        total: by class; added to.
+        size: weights.
+        classes: of each of them.
+        numbers: of the group of each, -1 for none.
+    """
+    for number in np.unique(numbers[numbers >= 0]):
+        inside = numbers == number
+        mean = size.sum() / np.count_nonzero(inside)
+        scaled = size[inside] / max(mean, np.finfo(np.float64).tiny)
+        np.add.at(total, classes[inside], scaled)
