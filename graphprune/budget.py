@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,11 +16,11 @@ from graphprune.channels import ChannelGroup
 from graphprune.cost import CostModel, cost_model
 from graphprune.errors import TargetError
 from graphprune.groups import Analysis
+from graphprune.guard import Guard, leaves_something
 from graphprune.plan import Plan, plan_from_classes
 from graphprune.ranking import check_ranking, rank_steps
-from graphprune.rewrite import all_labels
 from graphprune.target import Target, parse_target
-from graphprune.thinning import check_heads, removal_order
+from graphprune.thinning import check_heads, least_first, removal_order
 
 TOLERANCE = 0.01
 """A budget counts as met within this fraction of the dense model (1 percentage point)."""
@@ -77,15 +77,14 @@ def choose(
             "no channels can be removed from this model: all are pinned; "
             "run 'graphprune inspect' to see why"
         )
-    steps = _order(analysis, scores, ranking, check_heads(heads))
-    guard = _Guard(analysis)
+    ranked = _Ranked(analysis, _by_class(analysis, scores, ranking), ranking, check_heads(heads))
     if target.kind == "channels":
-        classes = _thin_each_group(analysis, steps, target.fraction, guard)
+        classes = _thin_each_group(ranked, target.fraction)
         kept = sum(int(classes[g.channels].sum()) for g in analysis.groups)
         reached = kept / sum(g.size for g in analysis.groups)
         note = _note(target, reached) if reached - target.fraction > 0.05 else ""
     else:
-        classes, reached = _cut(cost_model(analysis), steps, target, guard)
+        classes, reached = _cut(cost_model(analysis), ranked.steps(), target, Guard(analysis))
         note = _note(target, reached) if abs(reached - target.fraction) > TOLERANCE else ""
     plan = plan_from_classes(analysis, classes, target=str(target), method=method)
     return Choice(plan, reached, note)
@@ -98,9 +97,10 @@ def _note(target: Target, reached: float) -> str:
     )
 
 
-def _order(
-    analysis: Analysis, scores: Mapping[str, torch.Tensor], ranking: str, heads: str
-) -> list[_Step]:
+def _by_class(
+    analysis: Analysis, scores: Mapping[str, torch.Tensor], ranking: str
+) -> np.ndarray:
+    """Importance by class."""
     check_ranking(ranking)
     by_class = np.zeros(analysis.classes)
     for group in analysis.groups:
@@ -113,15 +113,29 @@ def _order(
         if ranking == "local":  # groups that share rows are compared on one scale
             values = values / (np.abs(values).mean() or 1.0)
         by_class[group.channels] = values
-    clusters = _clusters(analysis)
-    orders = [removal_order(groups, rows, by_class, heads) for groups, rows in clusters]
-    ranks = rank_steps(analysis, [groups for groups, _ in clusters], orders, ranking)
-    steps = [
-        _Step(rank, number, step.classes)
-        for number, order in enumerate(orders)
-        for step, rank in zip(order, ranks[number], strict=True)
-    ]
-    return sorted(steps, key=lambda step: (step.rank, step.cluster))
+    return by_class
+
+
+@dataclass(frozen=True)
+class _Ranked:
+    """The channels of an analysis with their importance by class, and how they are compared."""
+
+    analysis: Analysis
+    score: np.ndarray
+    ranking: str
+    heads: str
+
+    def steps(self) -> list[_Step]:
+        """Every removal, in order; that of a cluster's own order is kept."""
+        clusters = _clusters(self.analysis)
+        orders = [removal_order(*cluster, self.score, self.heads) for cluster in clusters]
+        ranks = rank_steps(self.analysis, [groups for groups, _ in clusters], orders, self.ranking)
+        steps = [
+            _Step(rank, number, step.classes)
+            for number, order in enumerate(orders)
+            for step, rank in zip(order, ranks[number], strict=True)
+        ]
+        return sorted(steps, key=lambda step: (step.rank, step.cluster))
 
 
 def _clusters(
@@ -153,61 +167,55 @@ def _group_of(analysis: Analysis) -> np.ndarray:
     return of
 
 
-class _Guard:
-    """Refuses a removal that would leave a tensor without any channel."""
+def _thin_each_group(ranked: _Ranked, fraction: float) -> np.ndarray:
+    """Classes that stay of each group: bool by class.
 
-    def __init__(self, analysis: Analysis) -> None:
-        groups: dict[bytes, np.ndarray] = {}
-        slots = [s for n in analysis.module.graph.nodes for s in all_labels(analysis.context, n)]
-        slots += analysis.context.store.grids.values()
-        for slot in {(tuple(s.shape), s.contiguous().numpy().tobytes()): s for s in slots}.values():
-            # Rows of a grid lose equally many, so none is empty before all of them are.
-            found = np.unique(analysis.slot_classes(slot))
-            groups.setdefault(found.tobytes(), found)
-        pinned = analysis.pinned_classes
-        tensors = [g for g in groups.values() if not (g < 0).any() and not pinned[g].any()]
-        self._of: dict[int, list[int]] = {}
-        self._sizes = [int(g.size) for g in tensors]
-        for number, classes in enumerate(tensors):
-            for one in classes:
-                self._of.setdefault(int(one), []).append(number)
-
-    def start(self) -> list[int]:
-        """Channels left in each tensor dimension."""
-        return list(self._sizes)
-
-    def remove(self, left: list[int], classes: Sequence[int]) -> bool:
-        """Take classes that are there away if every tensor keeps one; says whether it did."""
-        lost: dict[int, int] = {}
-        for one in classes:
-            for number in self._of.get(one, ()):
-                lost[number] = lost.get(number, 0) + 1
-        if any(left[number] - n < 1 for number, n in lost.items()):
-            return False
-        for number, n in lost.items():
-            left[number] -= n
-        return True
-
-
-def _thin_each_group(
-    analysis: Analysis, steps: list[_Step], fraction: float, guard: _Guard
-) -> np.ndarray:
-    stays = [True] * analysis.classes
-    left = guard.start()
+    No group has a say in another's channels unless a tensor would be left without any.
+    """
+    analysis = ranked.analysis
     budget = [g.size - _kept(g, fraction) for g in analysis.groups]
+    stays = np.ones(analysis.classes, dtype=bool)
+    numbers = {group.name: number for number, group in enumerate(analysis.groups)}
+    steps: list[tuple[int, ...]] = []
+    for groups, rows in _clusters(analysis):
+        if any(group.in_step for group in groups):
+            order = removal_order(groups, rows, ranked.score, ranked.heads)
+            steps += [step.classes for step in order]
+            continue
+        for group in groups:
+            one_by_one = least_first(group.alone, ranked.score)
+            stays[one_by_one[: budget[numbers[group.name]]]] = False
+    _take(analysis, steps, budget, stays)
+    if not leaves_something(analysis, stays):
+        stays[:] = True
+        guard = Guard(analysis)
+        _take(analysis, [step.classes for step in ranked.steps()], budget, stays, guard)
+    return stays
+
+
+def _take(
+    analysis: Analysis,
+    steps: Iterable[tuple[int, ...]],
+    budget: Sequence[int],
+    stays: np.ndarray,
+    guard: Guard | None = None,
+) -> None:
+    """Clear in ``stays`` what steps take away, as far as each group has a budget for it."""
+    there, budget = stays.tolist(), list(budget)
     of = _group_of(analysis).tolist()
     for step in steps:  # plain Python: most steps take one channel
-        there = [one for one in step.classes if stays[one]]
+        fresh = [one for one in step if there[one]]
         takes: dict[int, int] = {}
-        for one in there:
+        for one in fresh:
             takes[of[one]] = takes.get(of[one], 0) + 1
         takes.pop(-1, None)
-        if all(n <= budget[group] for group, n in takes.items()) and guard.remove(left, there):
-            for one in there:
-                stays[one] = False
+        fits = all(n <= budget[group] for group, n in takes.items())
+        if fits and (guard is None or guard.remove(fresh)):
+            for one in fresh:
+                there[one] = False
             for group, n in takes.items():
                 budget[group] -= n
-    return np.array(stays)
+    stays[:] = there
 
 
 def _kept(group: ChannelGroup, fraction: float) -> int:
@@ -215,7 +223,7 @@ def _kept(group: ChannelGroup, fraction: float) -> int:
 
 
 def _cut(
-    costs: CostModel, steps: list[_Step], target: Target, guard: _Guard
+    costs: CostModel, steps: list[_Step], target: Target, guard: Guard
 ) -> tuple[np.ndarray, float]:
     """Bisect for the shortest run of removals that meets the budget, and take the nearer side."""
     measure = costs.of(target.kind)
@@ -223,12 +231,11 @@ def _cut(
     dense = measure(everything)
     if dense <= 0:
         raise TargetError(f"the model has no {target.kind} to count; use channels=")
-    left = guard.start()
     feasible = []
     there = everything.copy()
     for step in steps:
         fresh = [one for one in step.classes if there[one]]
-        if guard.remove(left, fresh):
+        if guard.remove(fresh):
             there[fresh] = False
             feasible.append(fresh)
 

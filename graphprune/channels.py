@@ -25,7 +25,8 @@ class ChannelGroup:
         name: the first parameter that brings the channels forth.
         channels: classes of atoms, one per channel, int64, shape (D,).
         members: every parameter dimension that holds some of the channels.
-        blocks: removal units; see :class:`graphprune.units.Block`.
+        alone: those of them that may go by themselves, int64, 1-D.
+        in_step: blocks of the others; see :class:`graphprune.units.Block`.
         rows: channels of whole rows (attention heads, conv groups) that may go together as well,
             perhaps with rows of other groups: see ``Settlement.row_units``.
     """
@@ -33,10 +34,16 @@ class ChannelGroup:
     name: str
     channels: np.ndarray
     members: tuple[Member, ...]
-    blocks: tuple[Block, ...]
+    alone: np.ndarray
+    in_step: tuple[Block, ...] = ()
     rows: tuple[tuple[int, ...], ...] = ()
 
     @property
     def size(self) -> int:
         """Number of channels D."""
         return int(self.channels.size)
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """All removal units."""
+        return (*self.in_step, *(Block(((one,),)) for one in self.alone.tolist()))

@@ -53,6 +53,9 @@ class _Forming:
         for number, classes in reversed(list(enumerate(self._producers))):
             self._position[classes] = number
         self._blocks: dict[int, list[Block]] = defaultdict(list)
+        self._linked = np.zeros(analysis.classes, dtype=bool)
+        for classes in self._links:
+            self._linked[classes] = True
         self._component = self._connect()
         for block, classes in zip(settled.blocks, cells, strict=True):
             self._blocks[int(self._component[classes[0]])].append(block)
@@ -75,18 +78,16 @@ class _Forming:
     def _find_members(self) -> None:
         for name, (labels, _) in self._analysis.leaves.items():
             for slot in labels:
-                if varying(slot):
+                if vary := varying(slot):
                     classes = free_classes(self._analysis, slot)
                     self._held[classes] = True
-                    for component in np.unique(self._component[classes]).tolist():
-                        self._members[component][Member(name, varying(slot)[-1])] = None
+                    member = Member(name, vary[-1])
+                    for component in set(self._component[classes[self._linked[classes]]].tolist()):
+                        self._members[component][member] = None
 
     def components(self) -> list[np.ndarray]:
         """Channels of each component. Those that no parameter holds cost nothing and follow."""
-        linked = np.zeros(self._analysis.classes, dtype=bool)
-        for classes in self._links:
-            linked[classes] = True
-        channels = np.flatnonzero(linked & self._held)
+        channels = np.flatnonzero(self._linked & self._held)
         order = np.argsort(self._component[channels], kind="stable")
         channels = channels[order]
         cuts = np.flatnonzero(np.diff(self._component[channels])) + 1
@@ -102,18 +103,18 @@ class _Forming:
         if named.size:
             name = _weight_name(self._analysis.context.producers[int(named[0])][0])
         rows: dict[int, list[int]] = defaultdict(list)
-        for one, row in zip(channels.tolist(), self._row_of[channels].tolist(), strict=True):
-            if row >= 0:
-                rows[row].append(one)
+        rowed = channels[self._row_of[channels] >= 0]
+        for one, row in zip(rowed.tolist(), self._row_of[rowed].tolist(), strict=True):
+            rows[row].append(one)
         alone = channels[~self._in_cell[channels] & (self._row_of[channels] < 0)]
-        blocks = (*self._blocks[component], *(Block(((one,),)) for one in alone.tolist()))
+        in_step = tuple(self._blocks[component])
         whole = tuple(tuple(row) for row in rows.values())
-        return int(places.min()), ChannelGroup(name, channels, members, blocks, whole)
+        return int(places.min()), ChannelGroup(name, channels, members, alone, in_step, whole)
 
 
 def free_classes(analysis: Analysis, slot: Slot) -> np.ndarray:
-    """Classes of a slot's channels that are not pinned, each once."""
-    classes = np.unique(analysis.slot_classes(slot))
+    """Classes of a slot's channels that are not pinned, perhaps several times."""
+    classes = analysis.slot_classes(slot).reshape(-1)
     classes = classes[classes >= 0]
     free: np.ndarray = classes[~analysis.pinned_classes[classes]]
     return free

@@ -99,13 +99,14 @@ class Keep:
         mask = mask.expand([shape[d] if d == dim else n for d, n in enumerate(mask.shape)])
         lines = mask.movedim(dim, -1).reshape(-1, shape[dim])
         lines = lines[lines.any(dim=1)]
-        sums = torch.cat([lines.new_zeros(lines.shape[0], 1), lines], 1).to(torch.int64).cumsum(1)
+        sums = lines.to(torch.int64).cumsum(1)
+        counts = [0, *sums[0].tolist()]
+        even = [True, *(sums == sums[0]).all(0).tolist()]
 
         def before(position: int) -> int:
-            column = sums[:, position]
-            if bool((column != column[0]).any()):
+            if not even[position]:
                 raise NotRectangularError(f"rows keep different numbers before {position}")
-            return int(column[0])
+            return int(counts[position])
 
         return before
 
@@ -139,25 +140,29 @@ def _rectangle(mask: torch.Tensor) -> list[tuple[int, torch.Tensor]]:
     Dimensions are tried from last to first; one can be cut as soon as every non-empty row keeps
     as many positions along it.
     """
-    dims = list(varying(mask))
+    return [(dim, torch.from_numpy(index)) for dim, index in _steps(mask.numpy())]
+
+
+def _steps(mask: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    dims = [dim for dim, size in enumerate(mask.shape) if size > 1]
     if not dims:
         return []
     if len(dims) == 1:
-        return [(dims[0], mask.reshape(-1).nonzero().reshape(-1))]
+        return [(dims[0], np.flatnonzero(mask))]
     for dim in reversed(dims):
-        counts = mask.sum(dim, keepdim=True)
-        filled = counts[counts > 0]
-        if filled.numel() == 0:
+        counts = mask.sum(axis=dim, keepdims=True)
+        most = int(counts.max())
+        if most == 0:
             raise NotRectangularError("nothing of a tensor is kept")
-        if bool((filled == filled[0]).all()):
-            rest = mask.any(dim, keepdim=True)
-            line = mask.any(_others(mask, dim), keepdim=True)
-            if bool((mask == (rest & line)).all()):  # the same positions in every row
-                return [(dim, line.reshape(-1).nonzero().reshape(-1)), *_rectangle(rest)]
-            order = torch.argsort(~mask, dim=dim, stable=True)
-            return [(dim, order.narrow(dim, 0, int(filled[0]))), *_rectangle(rest)]
+        rest = counts > 0
+        if (counts[rest] == most).all():
+            line = mask.any(axis=_others(mask, dim), keepdims=True)
+            if np.array_equal(mask, rest & line):  # the same positions in every row
+                return [(dim, np.flatnonzero(line)), *_steps(rest)]
+            order = np.argsort(~mask, axis=dim, kind="stable")
+            return [(dim, order.take(range(most), axis=dim)), *_steps(rest)]
     raise NotRectangularError("rows of a grid keep different numbers of channels")
 
 
-def _others(mask: torch.Tensor, dim: int) -> tuple[int, ...]:
+def _others(mask: np.ndarray, dim: int) -> tuple[int, ...]:
     return tuple(d for d in range(mask.ndim) if d != dim)

@@ -34,7 +34,7 @@ def overview(captured: Captured, analysis: Analysis) -> dict[str, Any]:
             {
                 "name": group.name,
                 "channels": group.size,
-                "units": sum(block.units for block in group.blocks),
+                "units": group.alone.size + sum(block.units for block in group.in_step),
                 "rows": len(group.rows),
                 "params_share": 1 - costs.params(without) / params if params else 0.0,
                 "macs_share": 1 - costs.macs(without) / macs if macs else 0.0,

@@ -60,9 +60,9 @@ def removal_order(
         score: importance by class, comparable between these groups.
         heads: see :data:`HEADS`.
     """
-    blocks = [block for group in groups for block in group.blocks]
-    alone = np.array([one for b in blocks if len(b.cells) == 1 for one in b.cells[0]], dtype=int)
-    alone = alone[np.lexsort((alone, score[alone]))]
+    blocks = [block for group in groups for block in group.in_step]
+    single = [block.cells[0] for block in blocks if len(block.cells) == 1]
+    alone = least_first(np.concatenate([*(group.alone for group in groups), *single]), score)
     free = [
         Step(value, (one,), 1)
         for value, one in zip(score[alone].tolist(), alone.tolist(), strict=True)
@@ -72,6 +72,12 @@ def removal_order(
     if rowed and heads != "keep":
         orders.append(list(_Rectangles(rowed, rows, score, heads)))
     return list(heapq.merge(*orders, key=lambda step: step.value))
+
+
+def least_first(classes: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Classes, int64, 1-D, the least important first; ``score`` is indexed by class."""
+    classes = np.asarray(classes, dtype=np.int64)
+    return classes[np.lexsort((classes, score[classes]))]
 
 
 class _Rectangles:

@@ -54,7 +54,7 @@ class AtomStore:
         self.grids: dict[tuple[tuple[int, ...], bytes], Slot] = {}
         self.rows: dict[tuple[tuple[int, ...], bytes, tuple[int, ...]], tuple[Slot, Rows]] = {}
         self.owners: list[tuple[int, str, int]] = []
-        self._edges: list[torch.Tensor] = []
+        self._edges: list[np.ndarray] = []
         self._edge_nodes: list[str] = []
 
     def allocate(self, number: int, owner: str = "", dim: int = 0) -> torch.Tensor:
@@ -72,16 +72,18 @@ class AtomStore:
         """
         if left is right or (left.shape == right.shape and torch.equal(left, right)):
             return left.new_empty(0)
-        left, right = torch.broadcast_tensors(left, right)
-        left, right = left.reshape(-1), right.reshape(-1)
-        both = (left != NONE) & (right != NONE)
-        pairs = torch.stack([left[both], right[both]])
+        if left.shape != right.shape:
+            left, right = torch.broadcast_tensors(left, right)
+        pairs = np.stack([left.numpy().reshape(-1), right.numpy().reshape(-1)])
+        lonely = pairs[:, :0]
+        if pairs.min() < 0:
+            known = pairs >= 0
+            lonely, pairs = pairs[:, known[0] != known[1]], pairs[:, known.all(axis=0)]
         pairs = pairs[:, pairs[0] != pairs[1]]
-        if pairs.shape[1]:
+        if pairs.size:
             self._edges.append(pairs)
             self._edge_nodes.append(node)
-        lonely = torch.cat([left[(right == NONE) & (left != NONE)], right[(left == NONE)]])
-        return lonely[lonely != NONE]
+        return torch.from_numpy(lonely.max(axis=0))
 
     def pin(self, record: PinRecord) -> None:
         """Note that these atoms must stay."""
@@ -116,7 +118,7 @@ class AtomStore:
         starts = np.array([start for start, _, _ in self.owners], dtype=np.int64)
         found = set()
         for pairs, node in zip(self._edges, self._edge_nodes, strict=True):
-            ends = np.searchsorted(starts, pairs.numpy(), side="right") - 1
+            ends = np.searchsorted(starts, pairs, side="right") - 1
             for left, right in np.unique(ends, axis=1).T:
                 a, b = self.owners[left][1:], self.owners[right][1:]
                 if a[0] and b[0] and a != b:
@@ -127,7 +129,7 @@ class AtomStore:
         """Class of every atom after all equalities: int64, shape (count,), a smallest member."""
         if not self._edges:
             return np.arange(self.count)
-        edges = torch.cat(self._edges, dim=1).numpy()
+        edges = np.concatenate(self._edges, axis=1)
         data = np.ones(edges.shape[1], dtype=np.int8)
         matrix = coo_matrix((data, (edges[0], edges[1])), shape=(self.count, self.count))
         _, component = connected_components(matrix, directed=False)

@@ -52,7 +52,7 @@ def clean(slots: Sequence[Slot]) -> Labels:
     """Drop empty and repeated slots."""
     kept: list[Slot] = []
     for slot in slots:
-        if bool((slot == NONE).all()):
+        if slot.numpy().max(initial=NONE) == NONE:
             continue
         if any(slot.shape == other.shape and torch.equal(slot, other) for other in kept):
             continue

@@ -101,7 +101,8 @@ class Join:
                 inner = [dim for dim in dims if dim > max(bare)]
                 self._context.pin([self._context.store.rows_of(slot, inner)], reason)
                 bare = set()
-            labels = self._context.lock(labels, bare, reason)
+            if bare:
+                labels = self._context.lock(labels, bare, reason)
         return labels
 
     def _share_rows(self, slot: Slot, other: Slot) -> set[int]:
