@@ -101,15 +101,14 @@ def removable_rows(
     Returns:
         (units, stuck): stuck are the classes that stand for rows which cannot go.
     """
-    cell_of = {
-        one: (number, place)
+    cells = [
+        ((number, place), cell)
         for number, block in enumerate(blocks)
         if len(block.cells) > 1
         for place, cell in enumerate(block.cells)
-        for one in cell
-    }
-    cells_of, inner, stuck = _standing(rows, cell_of, pinned)
-    links: DisjointSet = DisjointSet(set(cell_of.values()))
+    ]
+    cells_of, inner, stuck = _standing(rows, cells, pinned)
+    links: DisjointSet = DisjointSet([cell for cell, _ in cells])
     for row in inner:
         for one, other in itertools.pairwise(cells_of[row]):
             links.merge(one, other)
@@ -134,21 +133,26 @@ def removable_rows(
 
 
 def _standing(
-    rows: Sequence[RowClasses], cell_of: dict[int, Cell], pinned: np.ndarray
+    rows: Sequence[RowClasses], cells: Sequence[tuple[Cell, tuple[int, ...]]], pinned: np.ndarray
 ) -> tuple[dict[int, set[Cell]], set[int], set[int]]:
     """Cells for which each class stands, which of them are inner rows, and which cannot go."""
     cells_of: dict[int, set[Cell]] = defaultdict(set)
     inner: set[int] = set()
     stuck: set[int] = set()
+    cell_of = np.full(pinned.size + 1, -1)  # the last entry is that of class -1
+    for number, (_, classes) in enumerate(cells):
+        cell_of[list(classes)] = number
     for found in rows:
-        for row, members in zip(found.rows.tolist(), found.members.tolist(), strict=True):
-            if row < 0 or all(one == row for one in members):
-                continue
-            cells_of[row] |= {cell_of[one] for one in members if one in cell_of}
-            if found.inner:
-                inner.add(row)
-            if row in cell_of or pinned[row] or not cell_of.keys() >= set(members):
-                stuck.add(row)
+        real = (found.rows >= 0) & (found.members != found.rows[:, None]).any(axis=1)
+        standing, met = found.rows[real], np.sort(cell_of[found.members[real]], axis=1)
+        held = (cell_of[standing] >= 0) | pinned[standing] | (met[:, 0] < 0)
+        stuck.update(standing[held].tolist())
+        if found.inner:
+            inner.update(standing.tolist())
+        for row, numbers in zip(standing.tolist(), met, strict=True):
+            alike = numbers[0] == numbers[-1]  # most rows lie in one cell
+            unlike = numbers[:1].tolist() if alike else set(numbers.tolist())
+            cells_of[row] |= {cells[number][0] for number in unlike if number >= 0}
     return cells_of, inner, stuck
 
 
