@@ -97,9 +97,7 @@ def _note(target: Target, reached: float) -> str:
     )
 
 
-def _by_class(
-    analysis: Analysis, scores: Mapping[str, torch.Tensor], ranking: str
-) -> np.ndarray:
+def _by_class(analysis: Analysis, scores: Mapping[str, torch.Tensor], ranking: str) -> np.ndarray:
     """Importance by class."""
     check_ranking(ranking)
     by_class = np.zeros(analysis.classes)

@@ -113,8 +113,8 @@ def removable_rows(
         for one, other in itertools.pairwise(cells_of[row]):
             links.merge(one, other)
     heads: dict[Cell, set[int]] = defaultdict(set)
-    for row, cells in cells_of.items():
-        units = {links[cell] for cell in cells}
+    for row, met in cells_of.items():
+        units = {links[cell] for cell in met}
         if len(units) == 1:
             heads[units.pop()].add(row)
         elif units:  # many rows at once, of which one always stays
