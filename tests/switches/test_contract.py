@@ -122,10 +122,10 @@ def test_draws_differ_as_they_say(name: str) -> None:
         draws = torch.stack([switch.sample() for _ in range(40)])
         assert (draws != draws[0]).any().item() == switch.is_random
         if switch.per_example:
-            switch.train().examples = 4
+            switch.train().examples = 20
             drawn = switch()
-            assert drawn.shape == (4, switch.size)
-            assert not torch.equal(drawn[0], drawn[1])
+            assert drawn.shape == (20, switch.size)
+            assert (drawn != drawn[0]).any()
 
 
 def test_penalties_are_finite_differentiable_and_the_same_together(name: str) -> None:

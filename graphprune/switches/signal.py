@@ -1,0 +1,21 @@
+"""Switches whose channels are ranked by signal to noise."""
+
+from __future__ import annotations
+
+import torch
+
+from graphprune.switches.base import Switch
+
+
+class SignalToNoise(Switch):
+    """A switch whose importance is ``|E[z]| / sd[z]`` of its scale z."""
+
+    def importance(self) -> torch.Tensor:
+        """The signal-to-noise ratio, (D,), no gradient."""
+        return self.mean().detach().abs() / self.uncertainty()
+
+    def interval(self, level: float) -> torch.Tensor:
+        """Interval of ``|z| / sd[z]``, (2, D): the deviation is 1 in these units, z about normal."""
+        centre = self.importance()
+        reach = torch.special.ndtri(torch.tensor((1 + level) / 2)).to(centre)
+        return torch.stack([(centre - reach).clamp_min(0.0), centre + reach])
