@@ -87,7 +87,7 @@ def score_channels(  # noqa: PLR0913
         found = result.scores.get(group.name, torch.ones(0))
         if found.numel() < group.size:  # no site scales these channels: neither good nor bad
             unreached.append(group.name)
-            found = torch.cat([found, torch.ones(group.size - found.numel())])
+            found = torch.cat([found, _typical(found, result).expand(group.size - found.numel())])
         by_group[group.name] = found
     notes = (
         (f"no switch reaches all of {', '.join(unreached[:3])}: mean importance assumed there",)
@@ -100,6 +100,12 @@ def score_channels(  # noqa: PLR0913
         folded = fold_scales(captured, sites, scales, result.weights)
         trained = folded, _same_groups(analysis, analyse(folded.module))
     return Scores(by_group, method.name, result, notes, trained)
+
+
+def _typical(found: torch.Tensor, result: LearnResult) -> torch.Tensor:
+    """Mean importance in the group, or in all groups, or 1 where no switch was learned; scalar."""
+    known = found if found.numel() else torch.cat([torch.ones(0), *result.scores.values()])
+    return known.mean() if known.numel() else torch.ones(())
 
 
 def _same_groups(before: Analysis, after: Analysis) -> Analysis:

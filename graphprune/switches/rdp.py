@@ -31,8 +31,9 @@ class Radial(SwitchMethod):
     estimates); separate radii for what a neuron reads and writes, since one switch scales both; and
     a scale shared by the whole layer.
 
-    A channel matters by ``E[r] / sd[r]``, which grows with the shape k alone, a choice of ours: the mean alone may grow beyond 1 where
-    that helps the loss, and with frozen weights it told much less on small trained networks.
+    A channel matters by ``E[r] / sd[r]``, which grows with the shape k alone. That is a choice of
+    ours: the mean may also grow where that helps the loss, and with frozen weights it told less on
+    small trained networks.
 
     Attributes:
         tau: scale of the half-Cauchy prior: the root mean square to which a channel that makes no

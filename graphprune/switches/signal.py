@@ -15,7 +15,7 @@ class SignalToNoise(Switch):
         return self.mean().detach().abs() / self.uncertainty()
 
     def interval(self, level: float) -> torch.Tensor:
-        """Interval of ``|z| / sd[z]``, (2, D): the deviation is 1 in these units, z about normal."""
+        """Interval of ``|z| / sd[z]``, (2, D), for z about normal: its deviation is 1 there."""
         centre = self.importance()
         reach = torch.special.ndtri(torch.tensor((1 + level) / 2)).to(centre)
         return torch.stack([(centre - reach).clamp_min(0.0), centre + reach])

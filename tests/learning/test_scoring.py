@@ -1,0 +1,36 @@
+"""Scores of learned methods, for channels too that no switch reaches."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from planted import planted_plain
+
+from graphprune import scoring
+from graphprune.learn import LearnConfig
+from graphprune.scoring import score_channels
+from graphprune.switches.bc_gnj import GroupNormalJeffreys
+from graphprune.switches.placement import switch_sites
+
+
+def test_channels_that_no_switch_reaches_are_neither_good_nor_bad(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    planted = planted_plain()
+    sites = switch_sites(planted.analysis)
+    missed = sites[-1].group
+    kept = tuple(site for site in sites if site.group != missed)
+    monkeypatch.setattr(scoring, "switch_sites", lambda analysis: kept)
+    scores = score_channels(
+        planted.captured,
+        planted.analysis,
+        GroupNormalJeffreys(),
+        planted.data,
+        learn=LearnConfig(max_steps=3),
+    )
+    learned = torch.cat([values for name, values in scores.by_group.items() if name != missed])
+    assert learned.mean() > 1.5  # these scores have no mean of 1
+    torch.testing.assert_close(
+        scores.by_group[missed], learned.mean().expand(len(scores.by_group[missed]))
+    )
+    assert missed in scores.notes[0]
