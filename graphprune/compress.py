@@ -45,6 +45,7 @@ from graphprune.partial.asked import Request
 from graphprune.partial.compress import compress_parts
 from graphprune.partial.result import PartialCompressed
 from graphprune.passes.base import run_passes
+from graphprune.passes.drop_unread import DropUnread, unread_parameters
 from graphprune.passes.shrink import Shrink
 from graphprune.plan import Plan
 from graphprune.preconditions import check_asked, check_values
@@ -261,8 +262,14 @@ def compress(  # noqa: PLR0913 - the one call that users type; the rest is in th
         notes.extend([choice.note] if choice.note else [])
     with clock.stage("shrink"):
         small = copy.deepcopy(whole.module)
-        run_passes(small, [Shrink(analysis=analysis, plan=choice.plan)])
+        unread = unread_parameters(small)
+        run_passes(small, [Shrink(analysis=analysis, plan=choice.plan), DropUnread()])
         captured = replace(whole, module=small)
+        if unread:
+            notes.append(
+                f"left out, for evaluation never reads them: {unread[0]}"
+                + (f" and {len(unread) - 1} more parameters" if len(unread) > 1 else "")
+            )
     with clock.stage("certify"):
         certificate = _certify(captured, analysis, choice.plan, seed)
     finetuned = None
