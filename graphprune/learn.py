@@ -69,7 +69,7 @@ class LearnResult:
         scores: group to importance, float32 (D,) on the CPU.
         uncertainties: group to standard deviation of the scale under what was learned, (D,).
         intervals: group to the credible interval of each channel's importance, (2, D), of level
-            :data:`graphprune.credibility.LEVEL`.
+            :data:`graphprune.credibility.LEVEL`, for switches that have one.
         posteriors: group to the parameters of the posterior (Dirichlet: phi), (..., D).
         history: per step ``step``, ``loss`` (data term), ``kl`` (penalty summed over groups).
         seconds: wall time.
@@ -153,10 +153,11 @@ def learn_switches(  # noqa: PLR0913
             task.learn(network, data, log)
             weights = network.weights() if trained else None
     log.flush()
+    intervals = {group: switch.interval(LEVEL) for group, switch in switches.items()}
     return LearnResult(
         scores={g: s.importance().float().cpu() for g, s in switches.items()},
         uncertainties={g: s.uncertainty().float().cpu() for g, s in switches.items()},
-        intervals={g: s.interval(LEVEL).float().cpu() for g, s in switches.items()},
+        intervals={g: i.float().cpu() for g, i in intervals.items() if i is not None},
         posteriors={g: s.posterior().float().cpu() for g, s in switches.items()},
         history=log.history,
         seconds=time.perf_counter() - started,

@@ -75,18 +75,16 @@ class Switch(nn.Module, ABC):
         """How much each channel matters, (D,), no gradient; larger means more important."""
         return self.mean().detach()
 
-    def interval(self, level: float) -> torch.Tensor:
+    def interval(self, level: float) -> torch.Tensor | None:
         """Credible interval of the importance, (2, D), no gradient: least and greatest value.
 
-        Here that of a normal distribution with :meth:`importance` as its mean and
-        :meth:`uncertainty` as its deviation; override it where the posterior is known better.
+        None where the importance is no random quantity, such as a probability or a ratio.
 
         Args:
             level: probability within, in (0, 1); as much is left out below as above.
         """
-        centre = self.importance()
-        reach = torch.special.ndtri(torch.tensor((1 + level) / 2)) * self.uncertainty()
-        return torch.stack([centre - reach.to(centre), centre + reach.to(centre)])
+        del level
+        return None
 
     def posterior(self) -> torch.Tensor:
         """The learned parameters in readable form, (D,) or (..., D), no gradient."""

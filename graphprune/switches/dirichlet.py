@@ -25,7 +25,7 @@ _SMALLEST_CONCENTRATION = 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class Dirichlet(SwitchMethod):
-    """How a Dirichlet switch starts, is drawn and is learned.
+    """Importance switches with a Dirichlet posterior: shares of a group for its channels.
 
     Attributes:
         variant: "mean" scales by the analytic mean of the posterior, "implicit" by one draw for the

@@ -23,7 +23,7 @@ from graphprune.switches.method import SwitchGroup, SwitchMethod, Weights, requi
 
 @dataclass(frozen=True, kw_only=True)
 class VariationalSaliency(SwitchMethod):
-    """How saliencies start and are learned.
+    """Gaussian saliencies learned together with the weights, folded into them before the cut.
 
     A switch multiplies weight and bias of a norm alike, which is the paper's reparametrisation,
     and any other producer's output where no norm follows. The saliency is relative: a switch of 1
@@ -99,6 +99,11 @@ class SaliencySwitch(Switch):
         a channel that carries nothing is the prior's, and no smaller, so it cannot be asked here.
         """
         return self.mu.detach().abs()
+
+    def interval(self, level: float) -> torch.Tensor:
+        """Quantiles of s in the direction of its mean: ``|mu| -+ z sigma``, (2, D)."""
+        reach = float(torch.special.ndtri(torch.tensor((1 + level) / 2))) * self.uncertainty()
+        return torch.stack([self.importance() - reach, self.importance() + reach])
 
     def posterior(self) -> torch.Tensor:
         """Means and standard deviations, (2, D)."""
