@@ -49,6 +49,8 @@ def gaps(dense: nn.Module, small: nn.Module, analysis: Analysis) -> list[Gap]:
     held: dict[tuple[str, str, str], float] = defaultdict(float)
     examples: dict[tuple[str, str, str], str] = {}
     for name, before in dense.named_parameters():
+        if name not in after:  # left out whole, as nothing reads it
+            continue
         dims = [d for d in range(before.ndim) if (name, d) in pins or (name, d) in members]
         unseen = not dims and before.ndim > 1
         dims = [0, 1] if unseen else dims
