@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from graphprune.aliases import Aliases, written_arguments
 from graphprune.capture import Captured
 from graphprune.compare import limit_for, prove_equal
 from graphprune.errors import CertificateError
@@ -231,15 +232,22 @@ def independent_outputs(model: object, *, tensors_only: bool = False) -> set[int
     """
     if not isinstance(model, fx.GraphModule):
         return set()
+    aliases = Aliases(model.graph)
     reached: set[fx.Node] = set()
+    written: set[fx.Node] = set()  # memory, by the node that made it
+
+    def depends(node: fx.Node) -> bool:
+        return node in reached or aliases.root(node) in written
+
     for node in model.graph.nodes:
-        if node.op == "placeholder" or any(n in reached for n in read_by(node)):
+        if node.op == "placeholder" or any(map(depends, read_by(node))):
             reached.add(node)
+            written.update(aliases.root(target) for target in written_arguments(node))
     outputs: Any = model.graph.output_node().args[0]
     flat = list(outputs) if isinstance(outputs, tuple | list) else [outputs]
     if tensors_only:
         flat = [leaf for leaf in flat if isinstance(leaf, fx.Node) and _is_tensor(leaf)]
-    return {i for i, leaf in enumerate(flat) if isinstance(leaf, fx.Node) and leaf not in reached}
+    return {i for i, leaf in enumerate(flat) if isinstance(leaf, fx.Node) and not depends(leaf)}
 
 
 def _is_tensor(node: fx.Node) -> bool:

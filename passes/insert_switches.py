@@ -10,11 +10,11 @@ import torch
 from torch import fx, nn
 from torch.fx.passes.infra.pass_base import PassResult
 
+from graphprune.aliases import Aliases
 from graphprune.errors import PassError
 from graphprune.passes.base import GraphPass
 from graphprune.schema import get_argument, set_argument
 from graphprune.switches.affine import affine_index, affine_operands
-from graphprune.switches.aliases import Aliases
 from graphprune.switches.gather import ScaleGatherer
 from graphprune.switches.sites import SwitchSite, group_sizes
 from graphprune.values import shape_of

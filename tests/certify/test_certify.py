@@ -94,6 +94,19 @@ def test_outputs_that_no_input_reaches_are_known(delivered: tuple[Captured, Path
     assert independent_outputs(lambda x: x) == set()
 
 
+def test_what_an_input_is_written_into_depends_on_it() -> None:
+    class Canvas(nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+            canvas = torch.zeros(x.shape[0], 4, 3)
+            part = canvas[:, 1]
+            before = canvas + 1
+            canvas[:, :2] = x[:, :2]
+            return canvas, part * 2, before
+
+    captured = capture(Canvas(), torch.randn(2, 4, 3))
+    assert independent_outputs(captured.module) == {2}
+
+
 def test_onnx_fails_when_the_weights_differ(delivered: tuple[Captured, Path]) -> None:
     captured, folder = delivered
     with pytest.raises(CertificateError, match="onnxruntime against PyTorch at batch 2"):

@@ -22,7 +22,7 @@ class Aliases:
             if source is not None:
                 self._source[node] = source
             self._family.setdefault(self.root(node), []).append(node)
-            for written in _written_arguments(node):
+            for written in written_arguments(node):
                 self._changed.setdefault(self.root(written), []).append(node)
 
     def root(self, node: fx.Node) -> fx.Node:
@@ -78,7 +78,8 @@ def _aliased_argument(node: fx.Node) -> fx.Node | None:
     return None
 
 
-def _written_arguments(node: fx.Node) -> list[fx.Node]:
+def written_arguments(node: fx.Node) -> list[fx.Node]:
+    """The tensor arguments whose memory a call writes into."""
     schema = schema_of(node)
     if schema is None:
         return []
