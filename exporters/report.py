@@ -205,27 +205,27 @@ def _table(report: Report) -> Table:
     table = Table(box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("model")
     macs = "MACs" if report.macs_batch == 1 else f"MACs (batch {report.macs_batch})"
-    for column in ("parameters", macs, "latency"):
+    for column in ("parameters", macs):
         table.add_column(column, justify="right")
-    quality = {
-        name: any(getattr(row, name) is not None for row in report.models.values())
-        for name in ("accuracy", "loss")
+    shown = {
+        "latency_ms": ("latency", "{:.2f} ms"),
+        "accuracy": ("accuracy", "{:.2%}"),
+        "loss": ("loss", "{:.4f}"),
     }
-    for name, present in quality.items():
-        if present:
-            table.add_column(name, justify="right")
+    rows = report.models.values()
+    shown = {
+        key: form
+        for key, form in shown.items()
+        if any(getattr(row, key) is not None for row in rows)
+    }
+    for column, _ in shown.values():
+        table.add_column(column, justify="right")
     dense = report.models.get("dense", Measured())
     for name, row in report.models.items():
-        cells = [
-            name,
-            _count(row.parameters, dense.parameters),
-            _count(row.macs, dense.macs),
-            "" if row.latency_ms is None else f"{row.latency_ms:.2f} ms",
-        ]
-        if quality["accuracy"]:
-            cells.append("" if row.accuracy is None else f"{row.accuracy:.2%}")
-        if quality["loss"]:
-            cells.append("" if row.loss is None else f"{row.loss:.4f}")
+        cells = [name, _count(row.parameters, dense.parameters), _count(row.macs, dense.macs)]
+        for key, (_, form) in shown.items():
+            value = getattr(row, key)
+            cells.append("" if value is None else form.format(value))
         table.add_row(*cells)
     if report.latency:
         table.caption = "latency: " + ", ".join(f"{k} {v}" for k, v in report.latency.items())

@@ -96,6 +96,7 @@ def test_latency_can_be_left_out(run: Run, tmp_path: Path) -> None:
     assert all(row.latency_ms is None for row in report.models.values())
     assert report.models["onnx"].parameters == report.models["pruned"].parameters
     assert report.latency == {}
+    assert "latency" not in result.stdout
 
 
 def test_load_gives_a_model_that_trains_on(delivered: tuple[Path, Result], user: Any) -> None:
