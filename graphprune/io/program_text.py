@@ -28,7 +28,7 @@ _OPERATOR = re.compile(
     r"|torch\._C\._functorch\._?[a-z]\w*"
 )
 _WORD = re.compile(r"\w*")
-_CALLS = re.compile(r"[A-Z]\w*|floor|ceiling")
+_CALLS = re.compile(r"[A-Z]\w*|floor|ceiling|max|min")
 _ATTRIBUTES = frozenset({"size", "stride", "storage_offset", "shape", "isnan", "inf"})
 _SYNTAX = (
     ast.Expression,

@@ -325,6 +325,7 @@ def test_missing_payload_is_damage(good: Path, tmp_path: Path) -> None:
         {"expr_str": "Symbol('s0', positive=True, integer=True)"},
         {"expr_str": "FloorDiv(Symbol('s0'), 2) + floor(s1/2) - Max(1, -3)*s2**2"},
         {"guards_code": ["L['x'].size()[0] >= 2", "not math.isnan(L['y']) and s0 != 4"]},
+        {"guards_code": ["(8*max(1, L['x'].size()[0] // 2)) == min(s0, 8)"]},
         {"target": "torch.ops.aten.__and__.Tensor"},
         {"target": "torch.ops.higher_order.cond"},
         {"target": "_operator.getitem"},
