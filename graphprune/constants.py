@@ -25,7 +25,7 @@ class AnswerConstants(TorchFunctionMode):
     """While a model is traced, answer questions about tensors that no input has a part in.
 
     What is asked about is computed from the traced graph itself, of real numbers. Whatever depends
-    on an input or a parameter, or is written into in place, is left to torch.export.
+    on an input, a parameter or chance, or is written into in place, is left to torch.export.
 
     Args:
         model: the model that is traced; its buffers are constants.
@@ -97,7 +97,7 @@ def _kind(tensor: Any) -> tuple[Any, ...]:
 
 
 def _made_of(node: fx.Node) -> list[fx.Node] | None:
-    """All that a node is computed from, in order; None if any of it is written into in place."""
+    """All that a node is computed from, in order; None if any of it is random or written into."""
     found = {node}
     pending = [node]
     while pending:
@@ -106,6 +106,8 @@ def _made_of(node: fx.Node) -> list[fx.Node] | None:
                 found.add(source)
                 pending.append(source)
     for one in found:
+        if torch.Tag.nondeterministic_seeded in getattr(one.target, "tags", ()):
+            return None
         for target in [one.target, *(user.target for user in one.users)]:
             if isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable:
                 return None

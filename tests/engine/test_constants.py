@@ -52,6 +52,7 @@ LEFT: dict[str, Callable[[Asking, Tensor], bool]] = {
     "an input and a buffer": lambda model, x: bool((model.mask + x[:1] > 0).any()),
     "a parameter, which may be trained": lambda model, x: bool((model.weight > 0).all()),
     "what an input is written into": _written,
+    "chance": lambda model, x: bool((torch.rand(3) + model.mask[0] > 0.5).all()),
 }
 
 
