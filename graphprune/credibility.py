@@ -13,7 +13,7 @@ LEVEL = 0.9
 """Probability that the importance of a channel lies within its interval."""
 
 INDISTINCT = 0.05
-"""Below this share of pairs told apart a ranking is called no better than chance."""
+"""Below this share of pairs told apart a ranking is said not to be told from chance."""
 
 
 def separated(intervals: torch.Tensor, kept: np.ndarray) -> float | None:
@@ -35,7 +35,7 @@ def separated(intervals: torch.Tensor, kept: np.ndarray) -> float | None:
 
 
 def indistinct(shares: dict[str, float | None]) -> str:
-    """One line for the user that names the groups whose ranking is no better than chance, else "".
+    """One line for the user that names the groups whose ranking cannot be told from chance, else "".
 
     Args:
         shares: what :func:`separated` gives, by group.
@@ -46,7 +46,7 @@ def indistinct(shares: dict[str, float | None]) -> str:
     names = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
     which = "1 channel group" if len(found) == 1 else f"{len(found)} channel groups"
     return (
-        f"the ranking of {which} ({names}) is no better than chance: {LEVEL:.0%} credible "
+        f"the ranking of {which} ({names}) cannot be told from chance: {LEVEL:.0%} credible "
         "intervals of channels that went and of channels that stayed overlap; learn longer "
         "(--switch-epochs) or prune less"
     )

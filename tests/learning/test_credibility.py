@@ -58,7 +58,7 @@ def test_separated_counts_pairs_without_overlap() -> None:
 def test_groups_without_evidence_are_named() -> None:
     assert indistinct({"a": 0.4, "b": None}) == ""
     line = indistinct({"a": 0.0, "b": 0.04, "c": 0.9, "d": 0.01, "e": 0.0})
-    assert line.startswith("the ranking of 4 channel groups (a, b, d and 1 more) is no better")
+    assert line.startswith("the ranking of 4 channel groups (a, b, d and 1 more) cannot be told")
     assert "learn longer" in line
 
 
@@ -96,7 +96,7 @@ def test_the_report_says_whether_the_posterior_supports_the_cut(enough: bool) ->
         assert low < high
         assert mean >= 0
     assert len(row.kept) == 4
-    doubts = [note for note in result.report.notes if "no better than chance" in note]
+    doubts = [note for note in result.report.notes if "cannot be told from chance" in note]
     assert row.separated is not None
     assert not math.isnan(row.separated)
     if enough:
