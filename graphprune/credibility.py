@@ -35,7 +35,7 @@ def separated(intervals: torch.Tensor, kept: np.ndarray) -> float | None:
 
 
 def indistinct(shares: dict[str, float | None]) -> str:
-    """One line for the user that names the groups whose ranking cannot be told from chance, else "".
+    """One line that names the groups whose ranking cannot be told from chance, else "".
 
     Args:
         shares: what :func:`separated` gives, by group.
