@@ -79,7 +79,8 @@ def test_every_option_of_compress_is_in_the_readme(name: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in _LINK.findall(page.read_text()):
+    prose = re.sub(r"`[^`\n]*`", "", page.read_text())  # code may look like a link
+    for target in _LINK.findall(prose):
         if not target.startswith("http") and not target.endswith("results.md"):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
