@@ -258,8 +258,13 @@ def failure(error: BaseException) -> Record:
         "error_kind": type(error).__name__,
         "error": one_line(short_source(str(error)), 400),
         "expected": isinstance(error, GraphpruneError),
-        "error_at": short_source(f"{last[0].filename}:{last[0].lineno}") if last else "",
+        "error_at": _below_root(f"{last[0].filename}:{last[0].lineno}") if last else "",
     }
+
+
+def _below_root(place: str) -> str:
+    """A file and line with the path of this checkout cut off."""
+    return short_source(place.removeprefix(f"{Path(__file__).resolve().parents[1]}/"))
 
 
 @click.command()
