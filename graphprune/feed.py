@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch.utils.data import DataLoader
 from graphprune.capture import Captured
 from graphprune.errors import DataError
 from graphprune.io import DataBundle, Loss, as_data, check_data_fits
-from graphprune.trees import tensor_leaves
+from graphprune.trees import Inputs, tensor_leaves
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,27 @@ class Feed:
     def held_out(self) -> DataLoader[Any]:
         """Held-out batches in order."""
         return self.bundle.batches(self.batch_size, holdout=True, drop_last=self.fixed)
+
+
+def call_arguments(captured: Captured, inputs: Any) -> Inputs:
+    """A batch's inputs as (args, kwargs) of the captured model.
+
+    Inputs come as a tensor, a dict by name, or a tuple: those beyond the captured positional
+    arguments are taken for the keyword arguments, in their order.
+    """
+    if isinstance(inputs, Mapping):
+        return (), dict(inputs)
+    values = tuple(inputs) if isinstance(inputs, list | tuple) else (inputs,)
+    positional = len(captured.args)
+    return values[:positional], dict(zip(captured.kwargs, values[positional:], strict=False))
+
+
+def count_examples(captured: Captured, inputs: Inputs) -> int:
+    """How many examples a batch of (args, kwargs) holds."""
+    leaves = tensor_leaves(inputs)
+    pairs = zip(leaves, captured.batch_dims, strict=False)
+    sizes = [leaf.shape[d] for leaf, d in pairs if d is not None and leaf.ndim > d]
+    return int(sizes[0] if sizes else leaves[0].shape[0])
 
 
 def prepared(data: Any, captured: Captured, batch_size: int, loss: Loss | None) -> Feed:

@@ -13,9 +13,9 @@ from torch import nn
 from graphprune.criteria.base import Evidence, given_data
 from graphprune.devices import Runtime
 from graphprune.errors import DataError
+from graphprune.feed import call_arguments, count_examples
 from graphprune.groups import Analysis
 from graphprune.io.text import few
-from graphprune.trees import tensor_leaves
 
 
 @dataclass(frozen=True)
@@ -71,23 +71,10 @@ class Runs:
     def __iter__(self) -> Iterator[Inputs]:
         for inputs, target in self.runtime.batches(self._data):
             self.steps += 1
-            yield self._arranged(inputs, target)
+            given = call_arguments(self.captured, inputs)
+            yield Inputs(*given, target, count_examples(self.captured, given))
         if self.steps == 0:
             raise DataError(f"there is no data for method {self.name} to measure on")
-
-    def _arranged(self, inputs: Any, target: Any) -> Inputs:
-        """Inputs beyond the captured positional arguments are its keyword arguments, in order."""
-        if isinstance(inputs, Mapping):
-            args, kwargs = (), dict(inputs)
-        else:
-            values = tuple(inputs) if isinstance(inputs, list | tuple) else (inputs,)
-            count = len(self.captured.args)
-            args = values[:count]
-            kwargs = dict(zip(self.captured.kwargs, values[count:], strict=False))
-        leaves = tensor_leaves((args, kwargs))
-        pairs = zip(leaves, self.captured.batch_dims, strict=False)
-        sizes = [leaf.shape[d] for leaf, d in pairs if d is not None and leaf.ndim > d]
-        return Inputs(args, kwargs, target, int(sizes[0] if sizes else leaves[0].shape[0]))
 
     def add(self, group: str, scores: torch.Tensor) -> None:
         """Add one batch's scores of a group, shape (D,) or the first channels of it."""

@@ -8,16 +8,17 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.utils import _pytree as pytree
 
 from graphprune.capture import Captured
 from graphprune.devices import move
+from graphprune.feed import call_arguments, count_examples
 from graphprune.graphmodule import TrainableGraphModule
 from graphprune.passes.insert_switches import InsertSwitches
 from graphprune.schema import get_argument
 from graphprune.switches.affine import affine_index
 from graphprune.switches.base import Switch
 from graphprune.switches.sites import SwitchSite
+from graphprune.trees import Inputs
 
 
 class SwitchedNetwork:
@@ -79,29 +80,13 @@ class SwitchedNetwork:
         state = self.module.state_dict()
         return {name: state[name].detach().cpu().clone() for name in self._names}
 
-    def inputs(self, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """A batch's inputs as (args, kwargs) of the captured model.
+    def inputs(self, inputs: Any) -> Inputs:
+        """A batch's inputs as (args, kwargs), see :func:`graphprune.feed.call_arguments`."""
+        return call_arguments(self._captured, inputs)
 
-        Inputs come as a tensor, a dict by name, or a tuple: those beyond the captured positional
-        arguments are taken for the keyword arguments, in their order.
-        """
-        if isinstance(inputs, Mapping):
-            return (), dict(inputs)
-        values = tuple(inputs) if isinstance(inputs, list | tuple) else (inputs,)
-        positional = len(self._captured.args)
-        names = list(self._captured.kwargs)
-        return values[:positional], dict(zip(names, values[positional:], strict=False))
-
-    def set_examples(self, inputs: Any) -> None:
+    def set_examples(self, inputs: Inputs) -> None:
         """Tell the per-example switches the size of the coming batch."""
-        leaves = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, torch.Tensor)]
-        dims = self._captured.batch_dims
-        sizes = [
-            leaf.shape[dim]
-            for leaf, dim in zip(leaves, dims, strict=False)
-            if dim is not None and leaf.ndim > dim
-        ]
-        examples = int(sizes[0] if sizes else leaves[0].shape[0])
+        examples = count_examples(self._captured, inputs)
         for switch in self.switches.values():
             if switch.per_example:
                 switch.examples = examples

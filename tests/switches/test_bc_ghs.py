@@ -6,14 +6,12 @@ import math
 
 import pytest
 import torch
-from planted import PLANTED, assert_planted_last
+from planted import CASES_WITHOUT_RESIDUAL_LABELS, assert_planted_last, learn_planted
 from scipy import stats
 from torch import distributions
 
 from graphprune.errors import UsageError
-from graphprune.learn import LearnConfig, learn_switches
 from graphprune.switches.bc_ghs import GroupHorseshoe, GroupHorseshoeSwitch
-from graphprune.switches.placement import switch_sites
 
 
 def random_switch(size: int = 4, tau: float = 1.0) -> GroupHorseshoeSwitch:
@@ -104,20 +102,10 @@ def test_importance_is_the_logarithm_of_the_mode() -> None:
         )
 
 
-# Left out: some live channels of the residual stream are better smaller by the labels.
-ALL_CASES = {(name, labels) for name in PLANTED for labels in (True, False)}
-PLANTED_CASES = sorted(ALL_CASES - {("residual", True)})
-
-
-@pytest.mark.parametrize(("name", "labels"), PLANTED_CASES)
+@pytest.mark.parametrize(("name", "labels"), CASES_WITHOUT_RESIDUAL_LABELS)
 def test_planted_channels_come_last(name: str, labels: bool) -> None:
-    planted = PLANTED[name]()
-    data = planted.data if labels else planted.unlabelled
-    # There are 96 examples only: at its full weight the penalty outweighs weak live channels too.
-    config = LearnConfig(epochs=15, kl_weight=0.03)
-    sites = switch_sites(planted.analysis)
-    result = learn_switches(planted.captured, sites, data, GroupHorseshoe(), config=config)
-    assert_planted_last(planted, result.scores)
+    planted, scores = learn_planted(name, labels, GroupHorseshoe())
+    assert_planted_last(planted, scores)
 
 
 @pytest.mark.parametrize("options", [{"tau": 0.0}, {"sigma": -1.0}, {"lr": math.nan}])

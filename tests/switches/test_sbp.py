@@ -6,12 +6,10 @@ import math
 
 import pytest
 import torch
-from planted import PLANTED, assert_planted_last
+from planted import CASES_WITHOUT_RESIDUAL_LABELS, assert_planted_last, learn_planted
 from scipy import integrate, stats
 
 from graphprune.errors import UsageError
-from graphprune.learn import LearnConfig, learn_switches
-from graphprune.switches.placement import switch_sites
 from graphprune.switches.sbp import SBP, SBPSwitch
 
 # Narrow, wide, at the upper bound, in the middle, at the lower bound, nearly uniform.
@@ -103,20 +101,10 @@ def test_the_outermost_parameters_stay_finite(mu: float, log_sigma: float) -> No
     assert -20 <= switch.mu.item() <= 0
 
 
-# Left out: one live channel of the residual stream is noise by the labels.
-ALL_CASES = {(name, labels) for name in PLANTED for labels in (True, False)}
-PLANTED_CASES = sorted(ALL_CASES - {("residual", True)})
-
-
-@pytest.mark.parametrize(("name", "labels"), PLANTED_CASES)
+@pytest.mark.parametrize(("name", "labels"), CASES_WITHOUT_RESIDUAL_LABELS)
 def test_planted_channels_come_last(name: str, labels: bool) -> None:
-    planted = PLANTED[name]()
-    data = planted.data if labels else planted.unlabelled
-    # There are 96 examples only: at its full weight the penalty outweighs weak live channels too.
-    config = LearnConfig(epochs=15, kl_weight=0.03)
-    sites = switch_sites(planted.analysis)
-    result = learn_switches(planted.captured, sites, data, SBP(), config=config)
-    assert_planted_last(planted, result.scores)
+    planted, scores = learn_planted(name, labels, SBP())
+    assert_planted_last(planted, scores)
 
 
 @pytest.mark.parametrize(
