@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+import click
 import torch
 from torch import nn
 
@@ -14,23 +15,60 @@ from benchmarks.data import Augment, Images, loader
 from benchmarks.measure import macs, parameters, widths
 from benchmarks.training import error_percent
 from graphprune.compress import CompressConfig, compress
+from graphprune.errors import UsageError
 from graphprune.finetune import FinetuneConfig, FinetuneResult, finetune
 from graphprune.learn import LearnConfig
+from graphprune.methods import Method, make_method
 from graphprune.objective import Objective, soft_cross_entropy
+from graphprune.options import Spec, build
+from graphprune.switches.method import SwitchMethod
 
-# Every way of choosing channels that the tables compare: a method, and how its switches learn.
-METHODS: dict[str, tuple[str, dict[str, Any]]] = {
-    "mean": ("dirichlet{variant=mean}", {}),
-    "implicit-1": ("dirichlet{variant=implicit}", {"samples": 1}),
-    "implicit-5": ("dirichlet{variant=implicit}", {"samples": 5}),
-    "per-example": ("dirichlet{variant=per-example}", {}),
-    "mean-sequential": ("dirichlet{variant=mean}", {"mode": "sequential"}),
-    "per-example-sequential": ("dirichlet{variant=per-example}", {"mode": "sequential"}),
-    "mean-sum": ("dirichlet{variant=mean,scale=sum}", {}),
-    "l1": ("l1", {}),
-    "l2": ("l2", {}),
-    "random": ("random", {}),
+# Short names for ways of choosing channels. Any other registered method goes by its own name, with
+# options of its own and of LearnConfig: "l0{strength=30}", "sbp{mode=sequential,epochs=2}".
+METHODS: dict[str, str] = {
+    "mean": "dirichlet{variant=mean}",
+    "implicit-1": "dirichlet{variant=implicit,samples=1}",
+    "implicit-5": "dirichlet{variant=implicit,samples=5}",
+    "per-example": "dirichlet{variant=per-example}",
+    "mean-sequential": "dirichlet{variant=mean,mode=sequential}",
+    "per-example-sequential": "dirichlet{variant=per-example,mode=sequential}",
+    "mean-sum": "dirichlet{variant=mean,scale=sum}",
 }
+
+
+def method_and_learning(text: str) -> tuple[Method, dict[str, Any]]:
+    """The method that ``text`` names, and the fields of ``LearnConfig`` that it sets.
+
+    Args:
+        text: a key of METHODS or ``name{option=value,...}``, see ``graphprune methods``.
+
+    Raises:
+        UsageError: there is no such method, or it refuses its options.
+    """
+    spec = Spec.parse(METHODS.get(text, text))
+    # The seed is the run's.
+    known = {field.name for field in dataclasses.fields(LearnConfig)} - {"seed"}
+    own = [f'{key}="{value}"' for key, value in spec.options.items() if key not in known]
+    rest = {key: value for key, value in spec.options.items() if key in known}
+    method = make_method(f"{spec.name}{{{','.join(own)}}}")
+    if rest and not isinstance(method, SwitchMethod):
+        raise UsageError(f"{text}: {spec.name} learns nothing; leave out {', '.join(rest)}")
+    learning = build(LearnConfig, Spec(spec.name, rest))
+    return method, {key: getattr(learning, key) for key in rest}
+
+
+class MethodName(click.ParamType[str]):
+    """A method on the command line: refused there and then if no run could use it."""
+
+    name = "method"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """``value`` as it is; fails where ``method_and_learning`` does."""
+        try:
+            method_and_learning(value)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+        return value
 
 
 @dataclass(frozen=True)
@@ -54,7 +92,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Choice:
-    """How it is compressed: a key of METHODS, a target such as ``macs=0.5``, and the schedule."""
+    """How it is compressed: a method as ``method_and_learning`` reads it, a target, the schedule.
+
+    ``finetune`` None leaves fine-tuning out.
+    """
 
     method: str
     target: str
@@ -70,9 +111,9 @@ def compress_and_measure(task: Task, choice: Choice) -> tuple[nn.Module, dict[st
     Errors are in per cent of the test images, times in seconds of wall time. ``choice.finetune``
     None leaves fine-tuning out.
     """
-    method, learning = METHODS[choice.method]
+    method, learning = method_and_learning(choice.method)
     config = CompressConfig(
-        learn=LearnConfig(**learning, epochs=choice.learn_epochs, seed=choice.seed),
+        learn=LearnConfig(**{"epochs": choice.learn_epochs, **learning, "seed": choice.seed}),
         ranking=choice.ranking,
         batch_size=task.batch_size,
         evaluate=False,

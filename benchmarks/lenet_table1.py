@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from benchmarks.baselines import dense
-from benchmarks.compressing import METHODS, Choice, Task, compress_and_measure
+from benchmarks.compressing import METHODS, Choice, MethodName, Task, compress_and_measure
 from benchmarks.conditions import RESULTS, append, conditions, markdown_table, read, set_up
 from benchmarks.data import Augment, mnist
 from benchmarks.measure import macs, parameters
@@ -72,9 +72,9 @@ def table(records: list[dict[str, Any]]) -> str:
     "--method",
     "methods",
     multiple=True,
-    type=click.Choice(list(METHODS)),
-    default=list(METHODS),
-    help="Repeatable; default: all.",
+    type=MethodName(),
+    default=(*METHODS, "l1", "l2", "random"),
+    help="Repeatable; default: all variants of dirichlet, l1, l2, random.",
 )
 @click.option(
     "--target",

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from benchmarks.baselines import CIFAR_AUGMENT, dense
-from benchmarks.compressing import METHODS, Choice, Task, compress_and_measure, fine_tune
+from benchmarks.compressing import Choice, MethodName, Task, compress_and_measure, fine_tune
 from benchmarks.conditions import RESULTS, append, conditions, markdown_table, read, set_up
 from benchmarks.data import cifar10
 from benchmarks.measure import macs, parameters
@@ -77,10 +77,10 @@ def dense_record(task: Task, tuning: FinetuneConfig | None) -> dict[str, Any]:
     "--method",
     "methods",
     multiple=True,
-    type=click.Choice(list(METHODS)),
+    type=MethodName(),
     default=("mean", "l2", "random"),
     show_default=True,
-    help="Repeatable.",
+    help="Repeatable; a short name of compressing.METHODS, or name{option=value,...}.",
 )
 @click.option("--target", default="macs=0.476", show_default=True)
 @click.option("--seed", default=0, show_default=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
 import pytest
 import torch
 from torch import nn
@@ -13,8 +14,11 @@ from benchmarks.data import Augment, Images
 from benchmarks.measure import macs, parameters, widths
 from benchmarks.models import build
 from benchmarks.training import Recipe, error_percent, train
+from graphprune.errors import UsageError
 from graphprune.finetune import FinetuneConfig
 from graphprune.objective import Objective
+from graphprune.registry import CRITERIA, SWITCHES
+from graphprune.switches.dirichlet import Dirichlet
 
 
 def test_lenet_has_the_cost_counted_by_hand() -> None:
@@ -57,6 +61,38 @@ def test_scores_kept_with_the_images_teach_as_the_teacher_itself_does() -> None:
     output = student(inputs)
     wanted = Objective(teacher=teacher)(output, (inputs,), images.labels)["loss"]
     torch.testing.assert_close(compressing.distilled(output, targets), wanted)
+
+
+def test_methods_take_options_of_their_own_and_of_learning() -> None:
+    method, learning = compressing.method_and_learning(
+        "dirichlet{variant=implicit,samples=3,prior=0.5,mode=sequential}"
+    )
+    assert isinstance(method, Dirichlet)
+    assert (method.variant, method.prior) == ("implicit", 0.5)
+    assert learning == {"samples": 3, "mode": "sequential"}
+    assert compressing.method_and_learning("bc-gnj{alpha=0.2}")[1] == {}
+
+
+def test_every_short_name_and_every_registered_method_can_be_had() -> None:
+    for name in [*compressing.METHODS, *SWITCHES.names(), *CRITERIA.names()]:
+        compressing.method_and_learning(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("elephant", "is not known"),
+        ("l0{elephant=1}", "no option 'elephant'"),
+        ("l0{samples=0}", "samples must be at least 1"),
+        ("l0{seed=1}", "no option 'seed'"),
+        ("l2{epochs=2}", "learns nothing"),
+    ],
+)
+def test_methods_that_no_run_could_use_are_refused(text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        compressing.method_and_learning(text)
+    with pytest.raises(click.BadParameter, match=said):
+        compressing.MethodName().convert(text, None, None)
 
 
 @pytest.mark.parametrize("augment", [None, Augment(shift=1)])

@@ -1,0 +1,1 @@
+"""The experiments of "Dirichlet Pruning for Neural Network Compression", run again."""
