@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 
 from graphprune.capture import Captured
 from graphprune.errors import ModelError
+from graphprune.exporters import onnx_experts  # noqa: F401 - its translations
 from graphprune.exporters.base import Exporter
 from graphprune.exporters.onnx_ops import TRANSLATIONS, WITHOUT_ONNX, first_cause
 from graphprune.exporters.program import export_program, shapes_with

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import fx
 
+from graphprune.exporters.onnx_experts import grouped_product
+from graphprune.exporters.onnx_ops import onnx_translation
 from graphprune.labels.slots import Labels
 from graphprune.rules.context import Context
 from graphprune.rules.experts import label_grouped_product
@@ -19,3 +21,4 @@ def label_grouped_mm_fallback(context: Context, node: fx.Node) -> Labels:
 # Versions of the library differ in what they define.
 if hasattr(torch.ops.transformers, "grouped_mm_fallback"):
     register(Rule(label_grouped_mm_fallback), torch.ops.transformers.grouped_mm_fallback.default)
+    onnx_translation(torch.ops.transformers.grouped_mm_fallback.default)(grouped_product)
