@@ -21,7 +21,7 @@ from graphprune.exporters.output_folder import output_folder
 from graphprune.exporters.program import export_program
 from graphprune.exporters.pt2 import save_pt2
 from graphprune.exporters.report import Measured, Report, file_hash
-from graphprune.fresh_inputs import with_batch
+from graphprune.fresh_inputs import batch_size, fixed_batch, with_batch
 from graphprune.measure import call, latencies
 from graphprune.onnxrun import OnnxModel
 from graphprune.reload import require_reloadable
@@ -75,16 +75,16 @@ def deliver(
     with output_folder(folder, overwrite=overwrite) as place:
         with clock.stage("export"):
             program = export_program(small)
-            written = export_onnx(small, place / "model.onnx", program=program) if onnx else ()
+            files, for_onnx, note = _write_onnx(small, place, program) if onnx else ((), None, "")
             save_pt2(small, place / "model.pt2", program=program)
             result.plan.save(place / "plan.json")
         with clock.stage("certify files"):
-            certificate = _certify_files(result.certificate, small, place, onnx)
+            certificate = _certify_files(result.certificate, small, for_onnx, place)
         with clock.stage("measure"):
-            report = _judged(result, place / "model.onnx") if onnx else result.report
+            report = _judged(result, place / "model.onnx", note) if onnx else result.report
             if latency:
-                report = _timed(report, result, small, place / "model.onnx" if onnx else None)
-        names = [path.name for path in written] + ["model.pt2", "plan.json"]
+                report = _timed(report, result, for_onnx or small, place if onnx else None)
+        names = [path.name for path in files] + ["model.pt2", "plan.json"]
         dataclasses.replace(
             report,
             certificate=certificate,
@@ -94,40 +94,73 @@ def deliver(
     return folder
 
 
-def _certify_files(proved: Certificate, small: Captured, place: Path, onnx: bool) -> Certificate:
-    limit = proved.limit
-    onnx_error = certify_onnx(small, place / "model.onnx", limit=limit) if onnx else {}
+def _write_onnx(
+    small: Captured, place: Path, program: torch.export.ExportedProgram
+) -> tuple[tuple[Path, ...], Captured, str]:
+    """The files, the model as they hold it, and what a reader must know of them.
+
+    Some operators take a free batch in PyTorch but not in ONNX (examples as the groups of a
+    convolution); such a model is written for the batch of the examples.
+    """
+    path = place / "model.onnx"
+    try:
+        return export_onnx(small, path, program=program), small, ""
+    except ModelError as error:
+        size, fixed = batch_size(small), fixed_batch(small)
+        if size is None:
+            raise
+        try:
+            files = export_onnx(fixed, path)
+        except ModelError:
+            raise error from None
+        return files, fixed, f"model.onnx takes a batch of {size} only: with a free batch, {error}"
+
+
+def _certify_files(
+    proved: Certificate, small: Captured, for_onnx: Captured | None, place: Path
+) -> Certificate:
+    limit, onnx = proved.limit, for_onnx is not None
+    onnx_error = certify_onnx(for_onnx, place / "model.onnx", limit=limit) if for_onnx else {}
     reload_error, reload_onnx = certify_reload(place, small, limit=limit, onnx=onnx)
     return dataclasses.replace(
         proved, onnx_error=onnx_error, reload_error=reload_error, reload_onnx_error=reload_onnx
     )
 
 
-def _judged(result: Compressed, onnx_path: Path) -> Report:
-    """The report with a row for the ONNX file, judged on the held-out data where there are any."""
+def _judged(result: Compressed, onnx_path: Path, note: str) -> Report:
+    """The report with a row for the ONNX file, judged on the held-out data where there are any.
+
+    Held-out batches are of any size, so a file for one size, which has a note, is not judged.
+    """
     models = dict(result.report.models)
-    figures = _judge_onnx(result, OnnxModel(onnx_path))
+    figures = {} if note else _judge_onnx(result, OnnxModel(onnx_path))
     models["onnx"] = dataclasses.replace(
         models["pruned"],
         accuracy=figures.get("accuracy"),
         loss=figures.get("loss", figures.get("distance")),
     )
-    return dataclasses.replace(result.report, models=models)
+    notes = (*result.report.notes, *([note] if note else []))
+    return dataclasses.replace(result.report, models=models, notes=notes)
 
 
-def _timed(report: Report, result: Compressed, small: Captured, onnx_path: Path | None) -> Report:
-    """The report with latencies on the CPU, and a row for an ONNX file of the dense model."""
+def _timed(report: Report, result: Compressed, small: Captured, place: Path | None) -> Report:
+    """The report with latencies on the CPU, and a row for an ONNX file of the dense model.
+
+    ``place`` holds the small model's ONNX file; None: there is none.
+    """
     dense = on_cpu(result.stages.dense)
+    if not small.dynamic_batch:
+        dense = fixed_batch(dense)
     inputs = _latency_inputs(dense)
     batch = next((t.shape[0] for t in tensor_leaves(inputs) if t.ndim), 0)
     calls = {"dense": call(dense.module, inputs), "pruned": call(small.module, inputs)}
     models = dict(report.models)
     with tempfile.TemporaryDirectory() as scratch:
-        if onnx_path is not None:
+        if place is not None:
             dense_path = Path(scratch) / "dense.onnx"
             export_onnx(dense, dense_path)
             calls["dense onnx"] = _call(OnnxModel(dense_path), inputs)
-            calls["onnx"] = _call(OnnxModel(onnx_path), inputs)
+            calls["onnx"] = _call(OnnxModel(place / "model.onnx"), inputs)
             models["dense onnx"] = dataclasses.replace(models["dense"], accuracy=None, loss=None)
         times = latencies(calls, batch=batch)
     rows: dict[str, Measured] = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 
 from graphprune.capture import Captured
@@ -14,6 +16,11 @@ def batch_size(captured: Captured) -> int | None:
     pairs = zip(leaves, captured.batch_dims, strict=True)
     sizes = {leaf.shape[dim] for leaf, dim in pairs if dim is not None}
     return sizes.pop() if len(sizes) == 1 else None
+
+
+def fixed_batch(captured: Captured) -> Captured:
+    """The same model, to be called with batches of the examples' size only."""
+    return dataclasses.replace(captured, batch_dims=(None,) * len(captured.batch_dims))
 
 
 def with_batch(captured: Captured, size: int) -> Inputs:

@@ -18,6 +18,7 @@ from graphprune.errors import CertificateError, UsageError
 from graphprune.exporters.output_folder import ARTEFACTS
 from graphprune.exporters.pt2 import load_pt2
 from graphprune.exporters.report import Report, file_hash
+from graphprune.fresh_inputs import fixed_batch
 from graphprune.graphmodule import TrainableGraphModule
 from graphprune.io.text import few, reason
 from graphprune.measure import count_parameters
@@ -65,7 +66,8 @@ def verify(folder: str | Path, *, seed: int = SEED) -> Certificate:
             onnx.checker.check_model(str(place / "model.onnx"))
         except Exception as error:  # the checker raises protobuf's and its own errors
             raise CertificateError(f"model.onnx is no valid ONNX: {reason(error)}") from error
-        onnx_error = certify_onnx(captured, place / "model.onnx", limit=limit, seed=seed)
+        like = fixed_batch(captured) if _fixed_onnx(report) else captured
+        onnx_error = certify_onnx(like, place / "model.onnx", limit=limit, seed=seed)
     reload_error, reload_onnx = certify_reload(
         place, captured, limit=limit, seed=seed, onnx=_has_onnx(report)
     )
@@ -76,6 +78,11 @@ def _has_onnx(report: Report) -> bool:
     """Whether an ONNX file was written; it is left out on request."""
     proved = report.certificate is not None and bool(report.certificate.onnx_error)
     return proved or "model.onnx" in report.files
+
+
+def _fixed_onnx(report: Report) -> bool:
+    """Whether the ONNX file was written, and proved, for one batch size only."""
+    return report.certificate is not None and len(report.certificate.onnx_error) == 1
 
 
 def _check_files(place: Path, report: Report) -> None:
