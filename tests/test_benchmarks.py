@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import compressing, conditions, lenet_table1, resnet_cifar, switch_overhead
+from benchmarks import compressing, conditions, resnet_cifar, switch_overhead
 from benchmarks.data import Augment, Images
 from benchmarks.measure import macs, parameters, widths
 from benchmarks.models import build
@@ -123,41 +123,6 @@ def test_error_is_a_share_of_all_images() -> None:
     wanted = 100 * float((images.labels != 0).double().mean())
     assert error_percent(always_zero, images, batch_size=7) == pytest.approx(wanted)
     assert 0 < wanted < 100
-
-
-@pytest.mark.parametrize(
-    ("error", "params", "flops", "names"),
-    [
-        (0.95, 90_000, 200_000, []),  # SBP errs less and costs more
-        (1.0, 100_000, 200_000, ["SBP"]),  # fewer parameters suffice
-        (1.0, 5_000, 110_000, []),
-        (1.05, 5_000, 120_000, ["RDP"]),  # fewer MACs suffice
-        (1.2, 5_000, 100_000, []),
-        (1.2, 5_000, 115_000, ["FDOO (100K)"]),
-        (1.2, 5_800, 100_000, ["Dirichlet (mean)", "Dirichlet (joint)"]),
-    ],
-)
-def test_beaten_by(error: float, params: int, flops: int, names: list[str]) -> None:
-    beaten = lenet_table1.beaten_by({"error": error, "parameters": params, "macs": flops})
-    assert beaten == names
-
-
-def test_lenet_table_sets_ours_below_the_papers() -> None:
-    record = {
-        "method": "mean",
-        "target": "macs=0.05",
-        "ranking": "local",
-        "widths": [3, 6, 40],
-        "error": 0.987,
-        "macs": 76_240,
-        "parameters": 4_824,
-        "seed": 0,
-        "seconds_compress": 2.4,
-        "seconds_finetune": 3.5,
-    }
-    lines = lenet_table1.table([record]).splitlines()
-    assert len(lines) == 2 + len(lenet_table1.PAPER) + 1
-    assert lines[-1] == "| mean macs=0.05 local | 3-6-40 | 0.99 | 76240 | 4824 | 0 | 6 | none |"
 
 
 def test_resnet_table_gives_the_change_from_the_dense_model() -> None:
