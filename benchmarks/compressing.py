@@ -14,7 +14,8 @@ from torch import nn
 from benchmarks.data import Augment, Images, loader
 from benchmarks.measure import macs, parameters, widths
 from benchmarks.training import error_percent
-from graphprune.compress import CompressConfig, compress
+from graphprune.compress import compress
+from graphprune.compressed import CompressConfig
 from graphprune.errors import UsageError
 from graphprune.finetune import FinetuneConfig, FinetuneResult, finetune
 from graphprune.learn import LearnConfig

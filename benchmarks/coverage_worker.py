@@ -27,7 +27,7 @@ from benchmarks.zoos import ZOOS, zoo
 from graphprune import CompressConfig, compress
 from graphprune.capture import normalise_inputs
 from graphprune.compare import limit_for, max_relative_error
-from graphprune.compress import Compressed
+from graphprune.compressed import Compressed
 from graphprune.errors import CertificateError, GraphpruneError
 from graphprune.io.text import one_line
 from graphprune.partial.result import PartialCompressed

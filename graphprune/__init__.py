@@ -8,7 +8,8 @@ from graphprune.budget import choose
 from graphprune.capture import Captured, capture
 from graphprune.certify import certify
 from graphprune.channels import ChannelGroup
-from graphprune.compress import CompressConfig, Compressed, compress
+from graphprune.compress import compress
+from graphprune.compressed import CompressConfig, Compressed
 from graphprune.exporters.onnx import export_onnx
 from graphprune.exporters.onnx_ops import onnx_translation
 from graphprune.exporters.pt2 import load_pt2, save_pt2

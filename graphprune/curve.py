@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,18 +11,15 @@ from torch import nn
 
 from graphprune.budget import choose
 from graphprune.capture import Captured, capture
-from graphprune.certify import certify_shrink, check_inputs, model_limit
+from graphprune.cutting import cut, prove
 from graphprune.errors import TargetError, UsageError
 from graphprune.evaluate import evaluate
 from graphprune.feed import Feed, prepared
 from graphprune.groups import Analysis, analyse
 from graphprune.io import Loss
 from graphprune.learn import LearnConfig
-from graphprune.masked import MaskedReference
 from graphprune.measure import count_parameters, macs_per_example
 from graphprune.methods import Method, resolve_method
-from graphprune.passes.base import run_passes
-from graphprune.passes.shrink import Shrink
 from graphprune.preconditions import check_values
 from graphprune.progress import Progress
 from graphprune.scoring import Scores, score_channels
@@ -211,13 +207,10 @@ class _Judge:
             choice = choose(analysis, by_group, target, ranking=config.ranking, heads=config.heads)
         except TargetError:
             return None
-        small = copy.deepcopy(whole.module)
-        run_passes(small, [Shrink(analysis=analysis, plan=choice.plan)])
-        reference = MaskedReference(analysis, choice.plan.keep(analysis))
-        inputs = check_inputs(whole, config.learn.seed)
-        certify_shrink(small, reference, inputs, limit=model_limit(whole))
-        reached = _reached(config.kind, whole, replace(whole, module=small), choice.reached)
-        return Point(fraction, reached, self.figures(small))
+        small = cut(whole, analysis, choice.plan)
+        prove(small, analysis, choice.plan, config.learn.seed)
+        reached = _reached(config.kind, whole, small, choice.reached)
+        return Point(fraction, reached, self.figures(small.module))
 
 
 def _reached(kind: str, whole: Captured, small: Captured, channels: float) -> float:

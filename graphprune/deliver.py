@@ -28,7 +28,7 @@ from graphprune.reload import require_reloadable
 from graphprune.trees import Inputs, tensor_leaves
 
 if TYPE_CHECKING:
-    from graphprune.compress import Compressed
+    from graphprune.compressed import Compressed
 
 LATENCY_BATCH = 1
 

@@ -16,7 +16,7 @@ from graphprune.held import held_back
 from graphprune.measure import count_parameters, macs_per_example
 
 if TYPE_CHECKING:
-    from graphprune.compress import Compressed
+    from graphprune.compressed import Compressed
 
 
 def make_report(result: Compressed) -> Report:

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from benchmarks.models.randomise import randomise
-from graphprune.compress import CompressConfig, Compressed, compress
+from graphprune.compress import compress
+from graphprune.compressed import CompressConfig, Compressed
 
 IMAGES = torch.Size((3, 32, 32))
 

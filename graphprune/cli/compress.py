@@ -121,8 +121,8 @@ def compress(
 
 
 def _run(progress: Any, onnx: bool, **given: Any) -> Any:
-    from graphprune.compress import CompressConfig
     from graphprune.compress import compress as run
+    from graphprune.compressed import CompressConfig
     from graphprune.deliver import require_deliverable
     from graphprune.errors import UsageError
     from graphprune.finetune import FinetuneConfig

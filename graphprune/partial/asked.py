@@ -14,7 +14,7 @@ from graphprune.switches.method import SwitchMethod
 from graphprune.target import Target
 
 if TYPE_CHECKING:
-    from graphprune.compress import CompressConfig
+    from graphprune.compressed import CompressConfig
 
 _NOT_THE_USERS = ("torch", "graphprune")
 

@@ -54,7 +54,7 @@ class Built:
 
 def place(built: Built, part: Part, plan: Plan, scores: Scores) -> None:
     """Shrink one part and put it back, if everything holds; else note why and leave it alone."""
-    from graphprune.compress import Compressed, Stages  # which imports this package
+    from graphprune.compressed import Compressed, Stages  # which imports this package
 
     request = built.request
     seed, clock, dense = request.config.learn.seed, Clock(None), part.graphs[0]

@@ -20,7 +20,7 @@ from graphprune.partial.report import LeftRow, PartialReport, PartRow
 from graphprune.plan import Plan
 
 if TYPE_CHECKING:
-    from graphprune.compress import Compressed
+    from graphprune.compressed import Compressed
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class PartialCompressed:
     ) -> Path:
         """Write the parts (each as a whole result is written), the weights and the report.
 
-        For the arguments see :meth:`graphprune.compress.Compressed.save`.
+        For the arguments see :meth:`graphprune.compressed.Compressed.save`.
 
         Raises:
             UsageError: the folder is in use.

@@ -82,6 +82,6 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         results.append(result)
         return folder
 
-    # By module: the package shows the function of the same name.
-    monkeypatch.setattr(sys.modules["graphprune.compress"], "deliver", keep)
+    # Where it is looked up.
+    monkeypatch.setattr(sys.modules["graphprune.compressed"], "deliver", keep)
     return results

@@ -307,7 +307,7 @@ def test_an_error_of_our_own_is_one_line_too(
     def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("first\nsecond")
 
-    monkeypatch.setattr(sys.modules["graphprune.compress"], "analyse", broken)
+    monkeypatch.setattr(sys.modules["graphprune.run"], "analyse", broken)
     result = run("compress", "model.pt2", "-q", "-o", tmp_path / "out")
     check_failed(result, 70, ("unexpected ZeroDivisionError: first second", "--debug"))
     assert list(tmp_path.iterdir()) == []

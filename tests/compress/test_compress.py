@@ -286,7 +286,7 @@ def test_values_that_are_not_finite_are_refused(name: str) -> None:
 )
 def test_a_wrong_cut_is_no_result(name: str, dim: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Shrinking that keeps the wrong channels of one tensor does not get past the certificate."""
-    module = sys.modules["graphprune.compress"]
+    module = sys.modules["graphprune.cutting"]
     original = module.run_passes
 
     def wrong(graph_module: fx.GraphModule, passes: Any) -> Any:

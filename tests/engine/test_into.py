@@ -21,7 +21,8 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
 from benchmarks.models.lenet import LeNet5
-from graphprune.compress import CompressConfig, compress
+from graphprune.compress import compress
+from graphprune.compressed import CompressConfig
 from graphprune.errors import UsageError
 from graphprune.finetune import FinetuneConfig
 from graphprune.into.apply import apply

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from graphprune.capture import capture
-from graphprune.compress import CompressConfig, Compressed, compress
+from graphprune.compress import compress
+from graphprune.compressed import CompressConfig, Compressed
 from graphprune.errors import UsageError
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from benchmarks.zoos import wild_zoo
-from graphprune.compress import CompressConfig, Compressed, compress
+from graphprune.compress import compress
+from graphprune.compressed import CompressConfig, Compressed
 
 SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
     # 8 query heads of 8 share 2 of keys; rope turns pairs, so 2 of the 4 pairs of a head stay.

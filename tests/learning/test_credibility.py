@@ -11,7 +11,7 @@ import torch
 from torch import distributions
 
 from graphprune import CompressConfig, LearnConfig, compress
-from graphprune.compress import Compressed
+from graphprune.compressed import Compressed
 from graphprune.credibility import indistinct, separated
 from graphprune.exporters.report import Report
 from graphprune.switches.dirichlet import DirichletSwitch

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from graphprune import capture, compress
-from graphprune.compress import Compressed
+from graphprune.compressed import Compressed
 from graphprune.passes.drop_unread import DropUnread, unread_parameters
 from graphprune.testing import assert_pass
 

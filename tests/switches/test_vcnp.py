@@ -11,7 +11,7 @@ from torch import distributions, nn
 
 from graphprune import CompressConfig, analyse, capture, compress
 from graphprune.compare import max_relative_error
-from graphprune.compress import Compressed
+from graphprune.compressed import Compressed
 from graphprune.errors import UsageError
 from graphprune.learn import LearnConfig, learn_switches
 from graphprune.switches.placement import switch_sites

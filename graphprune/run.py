@@ -1,0 +1,180 @@
+"""A model on its way: captured, analysed and ranked once, then cut, proved, trained and judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from graphprune.budget import Choice
+from graphprune.capture import Captured, capture
+from graphprune.clock import Clock
+from graphprune.compressed import CompressConfig, Compressed, Stages
+from graphprune.cutting import cut, prove
+from graphprune.evaluate import evaluate
+from graphprune.exporters.onnx_ops import require_onnx
+from graphprune.feed import Feed, prepared
+from graphprune.groups import Analysis, analyse
+from graphprune.io import Loss
+from graphprune.methods import Method
+from graphprune.passes.base import run_passes
+from graphprune.passes.drop_unread import unread_parameters
+from graphprune.preconditions import check_values
+from graphprune.recalibrate import recalibrate_batchnorm
+from graphprune.rewrite import retrace_shapes
+from graphprune.scoring import Scores, score_channels
+from graphprune.tuning import tune
+from graphprune.userloss import checked_loss
+
+
+@dataclass(frozen=True)
+class Run:
+    """A model on its way through the stages: captured, with its data.
+
+    Attributes:
+        dense: the captured original.
+        feed: the data, None without them.
+        loss: the user's, checked.
+        config: of the compression, its seed handed on to the stages.
+        clock: times the stages.
+        source: where the model came from.
+    """
+
+    dense: Captured
+    feed: Feed | None
+    loss: Loss | None
+    config: CompressConfig
+    clock: Clock
+    source: str
+
+    def analyse(self) -> Analysis:
+        """The channel groups.
+
+        Raises:
+            ModelError: an operator has no form in ONNX, where ONNX is asked for.
+        """
+        if self.config.needs_onnx:
+            require_onnx(self.dense.module)
+        with self.clock.stage("analyse"):
+            return analyse(self.dense.module)
+
+    def score(self, analysis: Analysis, method: Method) -> Scores:
+        """Importance of every channel by a method."""
+        learn = self.config.learn
+        with self.clock.stage("score"):
+            return score_channels(
+                self.dense,
+                analysis,
+                method,
+                self.feed.training(learn.seed) if self.feed else None,
+                learn=learn,
+                loss=self.loss,
+                progress=self.config.progress,
+            )
+
+    def finish(
+        self,
+        whole: tuple[Captured, Analysis],
+        scores: Scores,
+        choice: Choice,
+        epochs: int,
+        notes: tuple[str, ...] = (),
+    ) -> Compressed:
+        """Cut, prove, train on and judge.
+
+        Args:
+            whole: what is cut, and its analysis.
+            scores: that the choice was made by.
+            choice: what stays.
+            epochs: of fine-tuning.
+            notes: lines for the user.
+
+        Raises:
+            CertificateError: the small model is not proved equal to the masked original.
+            TrainingError: a loss became NaN or infinite.
+        """
+        config, feed, clock, seed = self.config, self.feed, self.clock, self.config.learn.seed
+        analysis, plan = whole[1], choice.plan
+        with clock.stage("shrink"):
+            small = cut(*whole, plan)
+        with clock.stage("certify"):
+            certificate = prove(small, analysis, plan, seed)
+        finetuned = None
+        if feed is not None and config.recalibrate:
+            with clock.stage("recalibrate"):
+                recalibrate_batchnorm(small.module, feed.training(seed))
+        if feed is not None and epochs:
+            with clock.stage("finetune"):
+                finetuned = tune(small, self.dense, feed, self.loss, epochs, config)
+        if finetuned is not None or (feed is not None and config.recalibrate):
+            with clock.stage("certify again"):
+                certificate = prove(small, analysis, plan, seed, trained=True)
+        evaluations: dict[str, dict[str, float]] = {}
+        if feed is not None and config.evaluate:
+            with clock.stage("evaluate"):
+                for name, captured in (("dense", self.dense), ("pruned", small)):
+                    evaluations[name] = evaluate(
+                        captured.module,
+                        feed.held_out(),
+                        loss=self.loss,
+                        teacher=self.dense.module,
+                    )
+        stages = Stages(
+            self.source,
+            self.dense,
+            small,
+            analysis,
+            scores,
+            choice,
+            finetuned,
+            evaluations,
+            feed.held_out() if feed is not None and config.evaluate else None,
+            self.loss,
+            clock,
+            (*notes, *scores.notes, *_notes(choice, whole[0])),
+        )
+        return Compressed(small.module, plan, certificate, stages)
+
+
+def begin(
+    model: nn.Module | torch.export.ExportedProgram,
+    example_inputs: Any,
+    data: Any,
+    loss: Loss | None,
+    config: CompressConfig,
+) -> Run:
+    """Capture a model and prepare its data; the arguments are those of
+    :func:`graphprune.compress.compress`.
+
+    Raises:
+        ModelError: the model cannot be captured whole.
+        DataError: the data do not fit the model.
+    """
+    config = config.seeded()
+    loss = checked_loss(loss) if loss is not None else None
+    clock = Clock(config.progress)
+    with clock.stage("capture"):
+        dense = _capture(model, example_inputs, config)
+        feed = prepared(data, dense, config.batch_size, loss) if data is not None else None
+    return Run(dense, feed, loss, config, clock, config.source or type(model).__name__)
+
+
+def _notes(choice: Choice, whole: Captured) -> list[str]:
+    notes = [choice.note] if choice.note else []
+    unread = unread_parameters(whole.module)
+    if unread:
+        more = f" and {len(unread) - 1} more parameters" if len(unread) > 1 else ""
+        notes.append(f"left out, for evaluation never reads them: {unread[0]}{more}")
+    return notes
+
+
+def _capture(model: Any, example_inputs: Any, config: CompressConfig) -> Captured:
+    dense = capture(model, example_inputs)
+    check_values(dense.module)
+    if config.passes:
+        module = run_passes(dense.module, config.passes).graph_module
+        retrace_shapes(module)
+        dense = replace(dense, module=module)
+    return dense
