@@ -30,6 +30,7 @@ def cli() -> None:
       graphprune inspect model.pt2
       graphprune curve model.pt2 --data train.npz
       graphprune verify out/
+      graphprune export out/ --to onnx -o deploy/
     """
 
 
@@ -107,8 +108,10 @@ def main() -> None:
 # The commands with a module of their own register themselves on `cli`.
 from graphprune.cli import compress as _compress  # noqa: E402
 from graphprune.cli import curve as _curve  # noqa: E402
+from graphprune.cli import export as _export  # noqa: E402
 from graphprune.cli import inspect as _inspect  # noqa: E402
 
 cli.add_command(_compress.compress)
 cli.add_command(_curve.curve)
+cli.add_command(_export.export)
 cli.add_command(_inspect.inspect)

@@ -20,7 +20,9 @@ def test_version(run: Run) -> None:
     assert version("graphprune") in result.stdout
 
 
-@pytest.mark.parametrize("command", ["", "compress", "inspect", "verify", "passes", "methods"])
+@pytest.mark.parametrize(
+    "command", ["", "compress", "export", "inspect", "verify", "passes", "methods"]
+)
 @pytest.mark.parametrize("flag", ["--help", "-h"])
 def test_help_has_examples(command: str, flag: str, run: Run) -> None:
     result = run(*command.split(), flag)
@@ -36,7 +38,7 @@ def test_no_command_shows_help(run: Run) -> None:
 
 def test_help_names_every_command(run: Run) -> None:
     text = run("--help").stdout
-    for command in ("compress", "inspect", "verify", "passes", "methods"):
+    for command in ("compress", "export", "inspect", "verify", "passes", "methods"):
         assert f"\n  {command} " in text
 
 
