@@ -16,6 +16,7 @@ HEADS = (
     "architecture",
     "error %",
     "least to largest",
+    "just after cutting",
     "seeds",
     "MACs",
     "parameters",
@@ -27,7 +28,7 @@ HEADS = (
 class Row:
     """One row: test errors in per cent by seed, and cost by seed (alike where widths are given).
 
-    ``epochs``: of fine-tuning; None where not known.
+    ``epochs``: of fine-tuning; None where not known. ``pruned``: errors before fine-tuning.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Row:
     errors: tuple[float, ...]
     macs: tuple[int, ...]
     parameters: tuple[int, ...]
+    pruned: tuple[float, ...] = ()
 
     @property
     def error(self) -> float:
@@ -96,6 +98,7 @@ def rows_of(records: Iterable[Mapping[str, Any]]) -> list[Row]:
                 tuple(run["error"] for run in runs),
                 tuple(run["macs"] for run in runs),
                 tuple(run["parameters"] for run in runs),
+                tuple(run["error_pruned"] for run in runs),
             )
         )
     return sorted(rows, key=lambda row: (-(row.epochs or 0), row.error))
@@ -124,6 +127,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         ", ".join(row.architectures),
         f"{row.error:.2f}{spread}" if known else f"{row.error:.1f}",
         f"{min(row.errors):.2f} to {max(row.errors):.2f}" if spread else "",
+        f"{statistics.fmean(row.pruned):.1f}" if row.pruned else "",
         str(len(row.errors)) if known else "",
         *(f"{value:,.0f}" for value in row.cost),
     )
