@@ -16,7 +16,7 @@ from benchmarks.data import Images
 from benchmarks.measure import widths
 from benchmarks.models.lenet import LeNet5
 from benchmarks.paper import table1
-from benchmarks.paper.cutting import Ranked, cut, plan_for, rank
+from benchmarks.paper.cutting import Ranked, plan_for, rank, small_model
 from benchmarks.paper.table1_rows import PAPER, Row, rows_of, table
 
 SCHEDULE = {"finetune_epochs": 4, "lr": 0.01}
@@ -134,7 +134,7 @@ def ranked() -> Ranked:
 
 def test_a_cut_to_widths_keeps_the_most_important(ranked: Ranked) -> None:
     plan = plan_for(ranked, "widths=3-4")
-    assert widths(cut(ranked, plan)) == [3, 4]
+    assert widths(small_model(ranked, plan)) == [3, 4]
     for name, size in (("0.weight", 3), ("3.weight", 4)):
         best = ranked.scores.by_group[name].argsort(descending=True)[:size]
         assert plan.kept[name][0] == sorted(best.tolist())

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from torch import nn
@@ -13,12 +12,9 @@ from benchmarks.compressing import Task, method_and_learning
 from benchmarks.data import loader
 from graphprune.budget import choose
 from graphprune.capture import Captured, capture
-from graphprune.certify import certify_shrink, check_inputs, model_limit
+from graphprune.cutting import cut, prove
 from graphprune.groups import Analysis, analyse
 from graphprune.learn import LearnConfig
-from graphprune.masked import MaskedReference
-from graphprune.passes.base import run_passes
-from graphprune.passes.shrink import Shrink
 from graphprune.plan import Plan, plan_from_classes
 from graphprune.scoring import Scores, score_channels
 
@@ -88,16 +84,12 @@ def plan_for(ranked: Ranked, target: str, ranking: str = "local") -> Plan:
     ).plan
 
 
-def cut(ranked: Ranked, plan: Plan, seed: int = 0) -> nn.Module:
+def small_model(ranked: Ranked, plan: Plan, seed: int = 0) -> nn.Module:
     """The small model, proved equal to the masked one that it was cut from.
 
     Raises:
         CertificateError: it is not.
     """
-    module = copy.deepcopy(ranked.captured.module)
-    run_passes(module, [Shrink(analysis=ranked.analysis, plan=plan)])
-    small = replace(ranked.captured, module=module)
-    reference = MaskedReference(ranked.analysis, plan.keep(ranked.analysis))
-    inputs = check_inputs(small, seed)
-    certify_shrink(module, reference, inputs, limit=model_limit(small))
-    return module
+    small = cut(ranked.captured, ranked.analysis, plan)
+    prove(small, ranked.analysis, plan, seed)
+    return small.module

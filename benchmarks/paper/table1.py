@@ -20,7 +20,7 @@ from benchmarks.compressing import METHODS, MethodName, Task, distilled, with_sc
 from benchmarks.conditions import RESULTS, append, conditions, read, set_up
 from benchmarks.data import Images, loader, mnist
 from benchmarks.measure import macs, parameters, widths
-from benchmarks.paper.cutting import cut, plan_for, rank
+from benchmarks.paper.cutting import plan_for, rank, small_model
 from benchmarks.paper.table1_rows import rows_of, table
 from benchmarks.training import error_percent
 from graphprune.finetune import FinetuneConfig, finetune
@@ -70,7 +70,7 @@ def one_row(
     task = Task(setting.model, pictures, setting.test, batch_size=RANKING_BATCH)
     ranking = "local" if target.startswith("widths=") else "global"
     ranked = rank(task, method, seed, schedule.rank_epochs)
-    small = cut(ranked, plan_for(ranked, target, ranking), seed)
+    small = small_model(ranked, plan_for(ranked, target, ranking), seed)
     record: dict[str, Any] = {
         "method": method,
         "target": target,
