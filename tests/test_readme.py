@@ -87,7 +87,13 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["README.md", "docs/how-it-works.md", "docs/writing-a-pass.md", "docs/criteria.md"],
+    [
+        "README.md",
+        "docs/how-it-works.md",
+        "docs/writing-a-pass.md",
+        "docs/criteria.md",
+        "docs/features.md",
+    ],
 )
 def test_page_runs_from_top_to_bottom(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

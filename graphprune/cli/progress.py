@@ -13,6 +13,7 @@ WORDS = {
     "score": "Scoring channels",
     "learn": "Learning importance switches",
     "curve": "Judging budgets",
+    "features": "Running the examples",
     "plan": "Choosing channels for the budget",
     "shrink": "Shrinking tensors",
     "certify": "Proving shrunk = masked original",

@@ -48,7 +48,7 @@ def reading_places(analysis: Analysis) -> list[Place]:
 
     There they are as the consumers see them: behind nonlinearities, normalisations and sums.
     """
-    moving = _depending_on_inputs(analysis.module.graph)
+    moving = depending_on_inputs(analysis.module.graph)
     owner = np.full(analysis.classes + 1, -1)
     for number, group in enumerate(analysis.groups):
         owner[group.channels] = number
@@ -81,7 +81,7 @@ def watch(module: fx.GraphModule, notes: Mapping[str, Note]) -> None:
     module.recompile()
 
 
-def _depending_on_inputs(graph: fx.Graph) -> set[fx.Node]:
+def depending_on_inputs(graph: fx.Graph) -> set[fx.Node]:
     """Nodes whose values change with the model's inputs."""
     found: set[fx.Node] = set()
     for node in graph.nodes:
