@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx
 
-from graphprune.labels.slots import Labels, Slot, clean, compact, varying
+from graphprune.labels.slots import Labels, clean, varying
 from graphprune.rules.context import Context
 from graphprune.rules.rule import NodeLabels, Rule, overloads, register
 from graphprune.schema import set_argument
@@ -97,217 +96,6 @@ def rewrite_sizes(rewriter: Rewriter, node: fx.Node) -> None:
 MOVE = Rule(label_move, rewrite=rewrite_sizes, moves=True)
 
 
-def label_slice(context: Context, node: fx.Node) -> NodeLabels:
-    """slice/narrow: the part before the start must be shortened evenly as well."""
-    source = node.args[0]
-    assert isinstance(source, fx.Node)
-    dim, start, _end, step = _slice_bounds(node)
-    if step != 1:
-        for slot in context.of(source):
-            if dim in varying(slot):
-                context.pin([slot], f"strided slice {node.name}")
-    for slot in context.of(source):
-        if slot.shape[dim] > 1 and start > 0:
-            context.store.add_grid(compact(slot.narrow(dim, 0, start)))
-    return label_move(context, node)
-
-
-def _slice_bounds(node: fx.Node) -> tuple[int, int, int, int]:
-    args: list[Any] = [concrete(a) for a in node.args[1:]]
-    assert isinstance(node.args[0], fx.Node)
-    shape = shape_of(node.args[0])
-    if "narrow" in str(node.target):
-        dim, start, length = args
-        dim %= len(shape)
-        start = start + shape[dim] if start < 0 else start
-        return dim, start, start + length, 1
-    dim = (args[0] if args else 0) % len(shape)
-    size = shape[dim]
-    start = args[1] if len(args) > 1 and args[1] is not None else 0
-    end = args[2] if len(args) > 2 and args[2] is not None else size
-    step = args[3] if len(args) > 3 else 1
-    start = min(max(start + size if start < 0 else start, 0), size)
-    end = min(max(end + size if end < 0 else end, start), size)
-    return dim, start, end, step
-
-
-def rewrite_slice(rewriter: Rewriter, node: fx.Node) -> None:
-    """Renumber the bounds: what is kept before the start, and before the end."""
-    source = node.args[0]
-    assert isinstance(source, fx.Node)
-    dim, start, end, step = _slice_bounds(node)
-    old, new = rewriter.shapes(source)
-    if old[dim] == new[dim] or step != 1:
-        return
-    kept = rewriter.count_before(source, dim)
-    if "narrow" in str(node.target):
-        node.args = (source, dim, kept(start), kept(end) - kept(start))
-    else:
-        node.args = (source, dim, kept(start), kept(end))
-
-
-def label_select(context: Context, node: fx.Node) -> NodeLabels:
-    """select/unbind: what is picked out of a channel dimension stays."""
-    source = node.args[0]
-    assert isinstance(source, fx.Node)
-    position = 1 if len(node.args) > 1 else None
-    dim = concrete_int(node.args[position]) if position is not None else 0
-    dim %= len(shape_of(source))
-    picks_one = len(node.args) > 2
-    for slot in context.of(source):
-        vary = varying(slot)
-        if dim not in vary:
-            continue
-        if len(vary) > 1 and dim != vary[-1]:
-            rows = context.store.rows_of(slot, [d for d in vary if d > dim])
-            context.pin([rows], f"picked by {node.name}")
-        elif len(vary) == 1 and picks_one:
-            context.pin([slot.select(dim, concrete_int(node.args[2]))], f"picked by {node.name}")
-        elif len(vary) > 1:  # pairs (cosine and sine of rotary embeddings) go as pairs
-            context.lock((slot,), [dim], f"split into single elements by {node.name}")
-        else:
-            context.pin([slot], f"split into single elements by {node.name}")
-    moved = context.move(node, source)
-    if isinstance(moved, list):
-        return [tuple(s for s in labels if varying(s)) for labels in moved]
-    return tuple(slot for slot in moved if varying(slot))
-
-
-def rewrite_select(rewriter: Rewriter, node: fx.Node) -> None:
-    """Renumber the picked index."""
-    source = node.args[0]
-    assert isinstance(source, fx.Node)
-    dim = concrete_int(node.args[1]) % len(shape_of(source))
-    old, new = rewriter.shapes(source)
-    if old[dim] != new[dim]:
-        index = concrete_int(node.args[2]) % old[dim]
-        node.args = (source, dim, rewriter.count_before(source, dim)(index))
-
-
-def rewrite_split(rewriter: Rewriter, node: fx.Node) -> None:
-    """split, chunk and their kin: chunks as long as what each keeps."""
-    source = node.args[0]
-    assert isinstance(source, fx.Node)
-    dim_argument = node.args[2] if len(node.args) > 2 else node.kwargs.get("dim", 0)
-    dim = concrete_int(dim_argument) % len(shape_of(source))
-    old, new = rewriter.shapes(source)
-    if old[dim] == new[dim]:
-        return
-    kept = rewriter.count_before(source, dim)
-    bounds = [0]
-    for part in node.meta["val"]:
-        bounds.append(bounds[-1] + concrete_int(part.shape[dim]))
-    sizes = [kept(b) - kept(a) for a, b in itertools.pairwise(bounds)]
-    node.target = aten.split_with_sizes.default
-    node.args, node.kwargs = (source, sizes, dim), {}
-
-
-def label_split(context: Context, node: fx.Node) -> NodeLabels:
-    """Chunks share the atoms of what they are cut from."""
-    return label_move(context, node)
-
-
-def label_concatenate(context: Context, node: fx.Node) -> Labels:
-    """cat and stack: side by side along one dimension, equal along all others."""
-    sources = [n for n in node.args[0] if isinstance(n, fx.Node)]  # type: ignore[union-attr]
-    stacks = "stack" in str(node.target)
-    rank = len(shape_of(node))
-    given = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
-    dim = concrete_int(given) % rank
-    operands, shapes = [], []
-    for source in sources:
-        labels, shape = context.of(source), shape_of(source)
-        if len(shape) != rank and not stacks:  # torch lets empty 1-D tensors through
-            continue
-        if stacks:
-            labels = tuple(slot.unsqueeze(dim) for slot in labels)
-            shape = (*shape[:dim], 1, *shape[dim:])
-        operands.append(labels)
-        shapes.append(shape)
-    reason = f"concatenation {node.name}"
-    across = [tuple(s for s in labels if s.shape[dim] == 1) for labels in operands]
-    flat = [(*shape[:dim], 1, *shape[dim + 1 :]) for shape in shapes]
-    result = list(context.join(list(zip(across, flat, strict=True)), reason))
-    result.extend(_side_by_side(context, operands, shapes, dim, reason))
-    for slot in result:
-        context.store.add_grid(slot)
-    return clean(result)
-
-
-def _side_by_side(
-    context: Context, operands: list[Labels], shapes: list[tuple[int, ...]], dim: int, reason: str
-) -> list[Slot]:
-    """Slots that vary along the concatenated dimension, laid end to end."""
-    own = [[s for s in labels if s.shape[dim] > 1] for labels in operands]
-    shared = {tuple(d for d in varying(s) if d != dim) for slots in own for s in slots}
-    if not shared:
-        return []
-    others = {d for dims in shared for d in dims}
-    if (
-        any(len(slots) > 1 for slots in own)
-        or len(shared) > 1
-        or (others and any(len(slots) != 1 for slots in own))
-    ):
-        context.pin([s for slots in own for s in slots], f"{reason}: unlike grids side by side")
-        return []
-    pieces = []
-    rank = len(shapes[0])
-    outer = [max((s.shape[d] for slots in own for s in slots), default=1) for d in range(rank)]
-    for slots, shape in zip(own, shapes, strict=True):
-        piece_shape = [shape[d] if d == dim else outer[d] for d in range(rank)]
-        piece = slots[0] if slots else torch.full((1,) * rank, -1)
-        pieces.append(piece.expand(piece_shape))
-    return [compact(torch.cat(pieces, dim))]
-
-
-def label_pad(context: Context, node: fx.Node) -> Labels:
-    """constant_pad_nd: the new border along a labelled dimension gets atoms of its own."""
-    source, pad = node.args[0], concrete(node.args[1])
-    assert isinstance(source, fx.Node)
-    rank = len(shape_of(source))
-    out_shape = shape_of(node)
-    constant = len(node.args) < 3 or not isinstance(node.args[2], str) or node.args[2] == "constant"
-    result = []
-    for slot in context.of(source):
-        vary = varying(slot)
-        amounts = {rank - 1 - i // 2: (pad[i], pad[i + 1]) for i in range(0, len(pad), 2)}
-        padded = [d for d in vary if amounts.get(d, (0, 0)) != (0, 0)]
-        if not padded:
-            result.append(slot)
-        elif constant and len(vary) == 1 and min(amounts[vary[0]]) >= 0:
-            dim = vary[0]
-            before, after = amounts[dim]
-            fresh = context.store.allocate(before + after)
-            line = torch.cat([fresh[:before], slot.reshape(-1), fresh[before:]])
-            shape = [1] * rank
-            shape[dim] = out_shape[dim]
-            result.append(line.reshape(shape))
-        else:
-            context.pin([slot], f"padding {node.name}")
-    return clean(result)
-
-
-def rewrite_pad(rewriter: Rewriter, node: fx.Node) -> None:
-    """Border widths become the number of border channels kept."""
-    source = node.args[0]
-    assert isinstance(source, fx.Node)
-    pad = list(concrete(node.args[1]))
-    old, _ = rewriter.shapes(node)
-    given = shape_of(source)
-    changed = False
-    for position in range(0, len(pad), 2):
-        dim = len(old) - 1 - position // 2
-        full, kept_shape = rewriter.shapes(node)
-        if full[dim] == kept_shape[dim] or not (pad[position] or pad[position + 1]):
-            continue
-        kept = rewriter.count_before(node, dim)
-        before = kept(pad[position])
-        after = kept(full[dim]) - kept(pad[position] + given[dim])
-        pad[position], pad[position + 1], changed = before, after, True
-    if changed:
-        set_argument(node, "pad", pad)
-
-
 def label_roll(context: Context, node: fx.Node) -> NodeLabels:
     """roll: a labelled dimension that is rolled stays whole, its shift is a fixed number."""
     source = node.args[0]
@@ -338,20 +126,5 @@ def label_pixel_shuffle(context: Context, node: fx.Node) -> Labels:
 
 
 register(MOVE, *overloads(*_COPIES), aten.repeat_interleave.self_int)
-register(
-    Rule(label_slice, rewrite=rewrite_slice, moves=True), aten.slice.Tensor, aten.narrow.default
-)
-register(Rule(label_select, rewrite=rewrite_select, moves=True), aten.select.int)
-register(Rule(label_select, moves=True), aten.unbind.int)
-register(
-    Rule(label_split, rewrite=rewrite_split, moves=True),
-    *(aten.split.Tensor, aten.split.sizes, aten.split_with_sizes.default, aten.chunk.default),
-    *(aten.tensor_split.sections, aten.tensor_split.indices),
-)
-register(
-    Rule(label_concatenate),
-    *overloads("cat", "concat", "concatenate", "stack"),
-)
-register(Rule(label_pad, rewrite=rewrite_pad), aten.constant_pad_nd.default, aten.pad.default)
 register(Rule(label_roll), aten.roll.default)
 register(Rule(label_pixel_shuffle), aten.pixel_shuffle.default)

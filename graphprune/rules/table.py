@@ -10,8 +10,10 @@ from torch import fx
 
 from graphprune.rules import (  # noqa: F401  (imported for the rules they register)
     attention,
+    concatenation,
     contraction,
     creation,
+    cutting,
     experts,
     indexing,
     movement,
