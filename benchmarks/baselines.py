@@ -1,12 +1,13 @@
-"""Dense baselines: LeNet-5 trained on MNIST, pretrained ResNets fine-tuned on JPEG CIFAR-10.
+"""Dense baselines: LeNet-5 trained on MNIST, others trained or fine-tuned on JPEG CIFAR-10.
 
-Run ``python -m benchmarks.baselines lenet5`` (or resnet20, resnet56) once; the weights and the
+Run ``python -m benchmarks.baselines lenet5`` (or another name) once; the weights and the
 measured errors are kept in the cache folder, where the other benchmarks find them.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +21,9 @@ from benchmarks.conditions import conditions, set_up
 from benchmarks.data import Augment, Images, cache_dir, cifar10, data_file, mnist
 from benchmarks.models.lenet import LeNet5
 from benchmarks.models.resnet_cifar import resnet20, resnet56
-from benchmarks.training import Recipe, error_percent, train
+from benchmarks.models.vgg import Vgg16Bn
+from benchmarks.models.wide_resnet import WideResNet
+from benchmarks.training import Recipe, compiled, error_percent, train
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,17 @@ BASELINES = {
         cifar10,
         Recipe(2, 0.02, augment=CIFAR_AUGMENT),
         "resnet56_cifar10.safetensors",
+    ),
+    "vgg16": Baseline(Vgg16Bn, cifar10, Recipe(60, 0.1, augment=CIFAR_AUGMENT)),
+    "wrn28_10": Baseline(WideResNet, cifar10, Recipe(40, 0.1, augment=CIFAR_AUGMENT)),
+    # Reduced for a CPU: a quarter of VGG-16's channels; one block of each width, of WRN-10-2.
+    "vgg16_quarter": Baseline(
+        functools.partial(Vgg16Bn, share=0.25), cifar10, Recipe(3, 0.08, augment=CIFAR_AUGMENT)
+    ),
+    "wrn10_2": Baseline(
+        functools.partial(WideResNet, depth=10, width=2),
+        cifar10,
+        Recipe(2, 0.1, augment=CIFAR_AUGMENT),
     ),
 }
 
@@ -76,38 +90,38 @@ def _load_pretrained(model: nn.Module, file: str) -> None:
 @click.argument("name", type=click.Choice(sorted(BASELINES)))
 @click.option("--epochs", type=click.IntRange(1), help="Training epochs; default: the recipe's.")
 @click.option("--train-images", type=click.IntRange(1), help="Use only the first so many images.")
+@click.option("--test-images", type=click.IntRange(1), help="Test on only the first so many.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", default=1, show_default=True)
-@click.option("--channels-last/--channels-first", default=True, show_default=True)
-def main(
-    name: str,
-    epochs: int | None,
-    train_images: int | None,
-    seed: int,
-    threads: int,
-    channels_last: bool,
-) -> None:
-    """Train the dense baseline NAME and keep it in the cache folder."""
+@click.option("--compile", "compiling", is_flag=True, help="Train with torch.compile.")
+def main(name: str, seed: int, threads: int, compiling: bool, **options: int | None) -> None:
+    """Train the dense baseline NAME, on a GPU where there is one, and keep it in the cache folder.
+
+    Example: python -m benchmarks.baselines resnet56 --epochs 1 --train-images 10000
+    """
     set_up(seed, threads)
     baseline = BASELINES[name]
-    recipe = dataclasses.replace(baseline.recipe, epochs=epochs or baseline.recipe.epochs)
+    recipe = dataclasses.replace(
+        baseline.recipe, epochs=options["epochs"] or baseline.recipe.epochs
+    )
     train_set, test_set = baseline.images()
-    if train_images is not None:
-        train_set = train_set.subset(slice(0, train_images))
+    train_set = train_set.subset(slice(options["train_images"]))
+    test_set = test_set.subset(slice(options["test_images"]))
     model = baseline.build()
     record: dict[str, object] = {"model": name, **conditions(seed)}
     if baseline.pretrained:
         _load_pretrained(model, baseline.pretrained)
         record["error_before"] = error_percent(model, test_set)
         click.echo(f"test error of the pretrained weights: {record['error_before']:.2f} %")
-    if channels_last:
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    seconds = train(model, train_set, recipe, seed=seed, log=click.echo)
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with compiled(model, compiling):
+        seconds = train(model, train_set, recipe, seed=seed, log=click.echo)
     error = error_percent(model, test_set)
     record |= {
         "error": error,
         "seconds": round(seconds, 1),
         "train_images": len(train_set),
+        "test_images": len(test_set),
         "recipe": dataclasses.asdict(recipe),
     }
     weights = {key: value.contiguous() for key, value in model.state_dict().items()}

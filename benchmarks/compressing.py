@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,9 +14,10 @@ from torch import nn
 
 from benchmarks.data import Augment, Images, loader
 from benchmarks.measure import macs, parameters, widths
-from benchmarks.training import error_percent
+from benchmarks.training import compiled, error_percent
 from graphprune.compress import compress
 from graphprune.compressed import CompressConfig
+from graphprune.devices import module_device, move
 from graphprune.errors import UsageError
 from graphprune.finetune import FinetuneConfig, FinetuneResult, finetune
 from graphprune.learn import LearnConfig
@@ -76,7 +78,9 @@ class MethodName(click.ParamType[str]):
 class Task:
     """What is compressed, on what data.
 
-    ``augment`` applies to fine-tuning alone; the switches learn on the images as they are.
+    ``augment`` applies to fine-tuning alone; the switches learn on the images as they are. The
+    images may be on a GPU, the model stays on the CPU and is moved where it runs. ``compiled``
+    fine-tunes with torch.compile.
     """
 
     model: nn.Module
@@ -84,11 +88,17 @@ class Task:
     test: Images
     augment: Augment | None = None
     batch_size: int = 128
+    compiled: bool = False
 
     @property
     def example(self) -> torch.Tensor:
-        """Two normalised training images, (2, C, H, W)."""
-        return self.train.normalise(self.train.pixels[:2])
+        """Two normalised training images on the CPU, (2, C, H, W)."""
+        return self.train.normalise(self.train.pixels[:2]).cpu()
+
+    @functools.cached_property
+    def scored(self) -> Images:
+        """The training images with the dense model's scores, see ``with_scores``."""
+        return with_scores(self.train, self.model)
 
 
 @dataclass(frozen=True)
@@ -152,15 +162,19 @@ def fine_tune(model: nn.Module, task: Task, config: FinetuneConfig) -> FinetuneR
     images, objective = task.train, Objective(teacher=task.model)
     if task.augment is None:
         # The same images in every epoch: the teacher need see them only once.
-        images, objective = with_scores(images, task.model), Objective(loss=distilled)
+        images, objective = task.scored, Objective(loss=distilled)
     batches = loader(images, task.batch_size, shuffle=True, augment=task.augment, seed=config.seed)
-    return finetune(model, batches, config, objective)
+    with compiled(model, task.compiled):
+        return finetune(model, batches, config, objective)
 
 
 @torch.no_grad()
 def with_scores(images: Images, teacher: nn.Module) -> Images:
     """``images`` with float targets (N, 1 + classes): the label, then the teacher's scores."""
+    home = module_device(teacher)
+    move(teacher, images.pixels.device)
     scores = torch.cat([teacher(inputs) for inputs, _ in loader(images, 500)])
+    move(teacher, home)
     targets = torch.cat([images.labels[:, None].float(), scores], dim=1)
     return dataclasses.replace(images, labels=targets)
 

@@ -39,7 +39,7 @@ def data_file(name: str) -> Path:
 
 @dataclass(frozen=True)
 class Images:
-    """A labelled image set held in memory.
+    """A labelled image set held in memory, the CPU's or a GPU's.
 
     ``pixels``: (N, C, H, W) uint8; ``labels``: (N,) int64; ``mean`` and ``std``: per channel, on
     pixels scaled to [0, 1].
@@ -57,10 +57,14 @@ class Images:
         """The images at ``indices`` (int64 vector or slice)."""
         return Images(self.pixels[indices], self.labels[indices], self.mean, self.std)
 
+    def to(self, device: torch.device) -> Images:
+        """The same set in the memory of ``device``; its batches are then made there too."""
+        return Images(self.pixels.to(device), self.labels.to(device), self.mean, self.std)
+
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         """uint8 (B, C, H, W) to normalised float32 of the same shape."""
-        mean = torch.tensor(self.mean).view(-1, 1, 1) * 255
-        std = torch.tensor(self.std).view(-1, 1, 1) * 255
+        mean = torch.tensor(self.mean, device=pixels.device).view(-1, 1, 1) * 255
+        std = torch.tensor(self.std, device=pixels.device).view(-1, 1, 1) * 255
         return (pixels.float() - mean) / std
 
 
@@ -72,18 +76,24 @@ class Augment:
     flip: bool = False
 
     def __call__(self, pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """uint8 (B, C, H, W) to the same shape and type; each example is drawn on its own."""
+        """uint8 (B, C, H, W) to the same shape and type; each example is drawn on its own.
+
+        ``generator`` is of the device that the pixels are on.
+        """
         batch, _, height, width = pixels.shape
-        rows = torch.arange(height).expand(batch, height)
-        columns = torch.arange(width).expand(batch, width)
+        device = pixels.device
+        rows = torch.arange(height, device=device).expand(batch, height)
+        columns = torch.arange(width, device=device).expand(batch, width)
         if self.flip:
-            mirror = torch.rand(batch, 1, generator=generator) < 0.5
+            mirror = torch.rand(batch, 1, generator=generator, device=device) < 0.5
             columns = torch.where(mirror, columns.flip(1), columns)
         if self.shift:
             pixels = torch.nn.functional.pad(pixels, (self.shift,) * 4)
-            offsets = torch.randint(0, 2 * self.shift + 1, (2, batch, 1), generator=generator)
+            most = 2 * self.shift
+            size = (2, batch, 1)
+            offsets = torch.randint(0, most + 1, size, generator=generator, device=device)
             rows, columns = rows + offsets[0], columns + offsets[1]
-        example = torch.arange(batch)[:, None, None]
+        example = torch.arange(batch, device=device)[:, None, None]
         # Index arrays around the sliced channel dimension put it last: (B, H, W, C).
         picked = pixels[example, :, rows[:, :, None], columns[:, None, :]]
         return picked.permute(0, 3, 1, 2).contiguous()
@@ -95,7 +105,7 @@ class _BatchedImages(Dataset[Batch]):
     def __init__(self, images: Images, augment: Augment | None, seed: int) -> None:
         self.images = images
         self.augment = augment
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator(images.pixels.device).manual_seed(seed)
 
     def __len__(self) -> int:
         return len(self.images)

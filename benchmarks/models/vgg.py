@@ -13,16 +13,20 @@ PLAN: tuple[int | str, ...] = (
 
 
 class Vgg16Bn(nn.Module):
-    """13 convolutions with batch norm, then two linear layers; (B, 3, 32, 32) to (B, 10)."""
+    """13 convolutions with batch norm, then two linear layers; (B, 3, 32, 32) to (B, classes).
 
-    def __init__(self, classes: int = 10) -> None:
+    ``share`` of the channels of every layer are there: 1 is the network of the literature.
+    """
+
+    def __init__(self, classes: int = 10, share: float = 1.0) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         channels = 3
-        for width in PLAN:
-            if isinstance(width, str):
+        for entry in PLAN:
+            if isinstance(entry, str):
                 layers.append(nn.MaxPool2d(2))
                 continue
+            width = round(entry * share)
             layers += [
                 nn.Conv2d(channels, width, 3, padding=1),
                 nn.BatchNorm2d(width),
@@ -30,12 +34,13 @@ class Vgg16Bn(nn.Module):
             ]
             channels = width
         self.features = nn.Sequential(*layers)
+        hidden = round(512 * share)
         self.classifier = nn.Sequential(
-            nn.Linear(channels, 512),
-            nn.BatchNorm1d(512),
+            nn.Linear(channels, hidden),
+            nn.BatchNorm1d(hidden),
             nn.ReLU(inplace=True),
             nn.Dropout(0.5),
-            nn.Linear(512, classes),
+            nn.Linear(hidden, classes),
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,213 @@
+"""Rows of the CIFAR-10 tables: one dense model cut in several ways under one schedule."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmarks.baselines import CIFAR_AUGMENT, dense
+from benchmarks.compressing import Task, fine_tune
+from benchmarks.conditions import append, conditions, read, set_up
+from benchmarks.data import Images, loader
+from benchmarks.measure import macs, parameters, widths
+from benchmarks.paper.cutting import Ranked, cut, plan_for, rank
+from benchmarks.training import error_percent
+from graphprune.channels import ChannelGroup
+from graphprune.devices import Runtime
+from graphprune.finetune import FinetuneConfig
+from graphprune.groups import Analysis
+from graphprune.recalibrate import recalibrate_batchnorm
+
+DENSE = "dense"
+DENSE_TUNED = "dense, tuned on"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table.
+
+    Attributes:
+        method: how channels are ranked, as ``method_and_learning`` reads it; or DENSE, the dense
+            model as it is, or DENSE_TUNED, the dense model under the same further schedule.
+        target: what stays: a budget such as ``macs=0.476``, or ``widths=34-34-68``.
+        ranking: ``local``, ``global`` or ``isomorphic``.
+        inner: only channels between two kernels go, so that residual streams keep theirs.
+        tuned: fine-tuned after the cut.
+    """
+
+    method: str
+    target: str = ""
+    ranking: str = "local"
+    inner: bool = False
+    tuned: bool = True
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Data and training of every row.
+
+    Attributes:
+        train_images: the first so many images train; None: all 50,000.
+        test_images: the first so many are tested on; None: all 10,000.
+        probe_images: of these, how many judge a model right after its cut.
+        rank_images: the first so many training images rank the channels.
+        epochs: passes of fine-tuning.
+        learn_epochs: passes over the ranking's images that learn switches.
+        lr: peak rate of fine-tuning (SGD with Nesterov momentum).
+        batch_size: images a step.
+        recalibrate: batches on which batch norms are re-estimated after the cut.
+        augment: shift and mirror while fine-tuning. The dense model then teaches on every batch as
+            it comes; without it, it is asked once for each image.
+    """
+
+    train_images: int | None = None
+    test_images: int | None = None
+    probe_images: int | None = None
+    rank_images: int | None = None
+    epochs: int = 1
+    learn_epochs: int = 1
+    lr: float = 0.05
+    batch_size: int = 128
+    recalibrate: int = 20
+    augment: bool = True
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A dense model with its data, and where and how its rows are measured.
+
+    ``log`` takes a line for each row; records go to ``output``, and rows that are there already are
+    not measured again.
+    """
+
+    baseline: str
+    images: tuple[Images, Images]
+    schedule: Schedule
+    output: Path
+    seed: int = 0
+    compiled: bool = False
+    log: Callable[[str], None] = lambda line: None
+
+    def task(self) -> Task:
+        """What fine-tuning and the tests see."""
+        schedule, (train, test) = self.schedule, self.images
+        return Task(
+            dense(self.baseline),
+            train.subset(slice(schedule.train_images)),
+            test.subset(slice(schedule.test_images)),
+            CIFAR_AUGMENT if schedule.augment else None,
+            schedule.batch_size,
+            self.compiled,
+        )
+
+
+def use_device(name: str) -> torch.device:
+    """The device that ``auto`` (a GPU where there is one) or ``cpu`` means, for all training."""
+    if name == "cpu":
+        os.environ["ACCELERATE_USE_CPU"] = "true"
+    return Runtime().device
+
+
+def inner_groups(analysis: Analysis) -> tuple[ChannelGroup, ...]:
+    """Groups whose channels one kernel (or weight matrix) brings forth and one alone reads."""
+    found = []
+    for group in analysis.groups:
+        kernels = [m for m in group.members if len(analysis.leaves[m.parameter][1]) > 1]
+        if sorted(member.dim for member in kernels) == [0, 1]:
+            found.append(group)
+    return tuple(found)
+
+
+def cut_row(ranked: Ranked, row: Row) -> nn.Module:
+    """The small model of a row, proved equal to the masked dense one, in channels_last."""
+    if row.inner:
+        groups = inner_groups(ranked.analysis)
+        ranked = replace(ranked, analysis=replace(ranked.analysis, groups=groups))
+    small = cut(ranked, plan_for(ranked, row.target, row.ranking))
+    return small.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def costs(model: nn.Module, task: Task) -> dict[str, Any]:
+    """Parameters, MACs and widths, counted."""
+    return {
+        "parameters": parameters(model),
+        "macs": macs(model, task.example),
+        "widths": widths(model),
+    }
+
+
+def measure(bench: Bench, rows: Iterable[Row]) -> None:
+    """Measure the rows that the output does not hold yet; each is written when it is done."""
+    setting = {
+        "baseline": bench.baseline,
+        "schedule": asdict(bench.schedule),
+        "compiled": bench.compiled,
+        "seed": bench.seed,
+    }
+    held = read(bench.output)
+    left = [row for row in rows if not _is_held(held, {**setting, "row": asdict(row)})]
+    if not left:
+        return
+    task = bench.task()
+    for method, same in itertools.groupby(left, key=lambda row: row.method):
+        ranked: Ranked | None = None  # once for all rows of the method
+        for row in same:
+            set_up(bench.seed, torch.get_num_threads())
+            started = time.perf_counter()
+            if method in (DENSE, DENSE_TUNED):
+                record = _dense_record(bench, task, row)
+            else:
+                ranked = ranked or _rank(bench, task, method)
+                record = _small_record(bench, task, ranked, row)
+            record["seconds"] = round(time.perf_counter() - started, 1)
+            device = _device_name(bench.images[0].pixels.device)
+            where = {"device": device, **conditions(bench.seed)}
+            append(bench.output, {**setting, "row": asdict(row), **record, **where})
+            bench.log(f"{row}: {record}")
+
+
+def _is_held(records: Iterable[dict[str, Any]], wanted: dict[str, Any]) -> bool:
+    return any(wanted == {key: record.get(key) for key in wanted} for record in records)
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _rank(bench: Bench, task: Task, method: str) -> Ranked:
+    images = task.train.subset(slice(bench.schedule.rank_images))
+    return rank(replace(task, train=images), method, bench.seed, epochs=bench.schedule.learn_epochs)
+
+
+def _dense_record(bench: Bench, task: Task, row: Row) -> dict[str, Any]:
+    model = copy.deepcopy(task.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if row.method == DENSE_TUNED:
+        fine_tune(model, task, _tuning(bench))
+    return {**costs(model, task), "error": error_percent(model, task.test)}
+
+
+def _small_record(bench: Bench, task: Task, ranked: Ranked, row: Row) -> dict[str, Any]:
+    small = cut_row(ranked, row)
+    probe = task.test.subset(slice(bench.schedule.probe_images))
+    record = {**costs(small, task), "error_cut": error_percent(small, probe)}
+    batches = loader(task.train, task.batch_size, shuffle=True, seed=bench.seed)
+    recalibrate_batchnorm(small, batches, bench.schedule.recalibrate)
+    record["error_recalibrated"] = error_percent(small, probe)
+    if row.tuned:
+        tuned = fine_tune(small, task, _tuning(bench))
+        record["seconds_finetune"] = round(tuned.seconds, 1)
+        record["error"] = error_percent(small, task.test)
+    return record
+
+
+def _tuning(bench: Bench) -> FinetuneConfig:
+    return FinetuneConfig(epochs=bench.schedule.epochs, lr=bench.schedule.lr, seed=bench.seed)
