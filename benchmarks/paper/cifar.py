@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -158,21 +157,21 @@ def measure(bench: Bench, rows: Iterable[Row]) -> None:
     if not left:
         return
     task = bench.task()
-    for method, same in itertools.groupby(left, key=lambda row: row.method):
-        ranked: Ranked | None = None  # once for all rows of the method
-        for row in same:
-            set_up(bench.seed, torch.get_num_threads())
-            started = time.perf_counter()
-            if method in (DENSE, DENSE_TUNED):
-                record = _dense_record(bench, task, row)
-            else:
-                ranked = ranked or _rank(bench, task, method)
-                record = _small_record(bench, task, ranked, row)
-            record["seconds"] = round(time.perf_counter() - started, 1)
-            device = _device_name(bench.images[0].pixels.device)
-            where = {"device": device, **conditions(bench.seed)}
-            append(bench.output, {**setting, "row": asdict(row), **record, **where})
-            bench.log(f"{row}: {record}")
+    ranked: dict[str, Ranked] = {}  # by method, once for all of its rows
+    for row in left:
+        set_up(bench.seed, torch.get_num_threads())
+        started = time.perf_counter()
+        if row.method in (DENSE, DENSE_TUNED):
+            record = _dense_record(bench, task, row)
+        else:
+            if row.method not in ranked:
+                ranked[row.method] = _rank(bench, task, row.method)
+            record = _small_record(bench, task, ranked[row.method], row)
+        record["seconds"] = round(time.perf_counter() - started, 1)
+        device = _device_name(bench.images[0].pixels.device)
+        where = {"device": device, **conditions(bench.seed)}
+        append(bench.output, {**setting, "row": asdict(row), **record, **where})
+        bench.log(f"{row}: {record}")
 
 
 def _is_held(records: Iterable[dict[str, Any]], wanted: dict[str, Any]) -> bool:

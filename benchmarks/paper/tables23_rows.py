@@ -64,19 +64,21 @@ SHARE = {"full": 1.0, "cpu": 0.25}
 SCHEDULES = {
     "vgg16": {
         "full": Schedule(epochs=100, lr=0.1),
-        "cpu": Schedule(rank_images=10_000, epochs=3, augment=False),
+        "cpu": Schedule(
+            train_images=20_000, test_images=5_000, rank_images=5_000, epochs=2, augment=False
+        ),
     },
     "wrn": {
         "full": Schedule(epochs=40, lr=0.1),
         "cpu": Schedule(
-            train_images=10_000, test_images=5_000, rank_images=4_000, batch_size=64, augment=False
+            train_images=6_000, test_images=5_000, rank_images=3_000, batch_size=64, augment=False
         ),
     },
 }
 
 
 def rows(table: str, scale: str) -> list[Row]:
-    """The rows of a table, those of one method together."""
+    """The rows of a table."""
     dense = [Row(DENSE), Row(DENSE_TUNED)]
     if table == "vgg16":
         widths = vgg_widths(SHARE[scale])
