@@ -18,7 +18,7 @@ from benchmarks.compressing import Task, fine_tune
 from benchmarks.conditions import append, conditions, read, set_up
 from benchmarks.data import Images, loader
 from benchmarks.measure import macs, parameters, widths
-from benchmarks.paper.cutting import Ranked, cut, plan_for, rank
+from benchmarks.paper.cutting import Ranked, plan_for, rank, small_model
 from benchmarks.training import error_percent
 from graphprune.channels import ChannelGroup
 from graphprune.devices import Runtime
@@ -131,7 +131,7 @@ def cut_row(ranked: Ranked, row: Row) -> nn.Module:
     if row.inner:
         groups = inner_groups(ranked.analysis)
         ranked = replace(ranked, analysis=replace(ranked.analysis, groups=groups))
-    small = cut(ranked, plan_for(ranked, row.target, row.ranking))
+    small = small_model(ranked, plan_for(ranked, row.target, row.ranking))
     return small.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
