@@ -37,12 +37,11 @@ def grouped_product(x: Any, weights: Any, ends: Any) -> Any:
         )
         rows = opset18.Slice(x, first, last, _integers([0]))
         if expert < experts:
-            matrix = opset18.Gather(weights, opset18.Constant(value_int=expert), axis=0)
+            matrix = opset18.Squeeze(opset18.Gather(weights, _integers([expert])), _integers([0]))
             products.append(opset18.MatMul(rows, matrix))
         else:
             shape = opset18.Concat(opset18.Sub(last, first), _integers([width]), axis=0)
-            zero = opset18.CastLike(opset18.Constant(value_floats=[0.0]), x)
-            products.append(opset18.Expand(zero, shape))
+            products.append(opset18.Expand(opset18.CastLike(_integers([0]), x), shape))
     return opset18.Concat(*products, axis=0)
 
 
