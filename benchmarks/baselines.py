@@ -53,12 +53,12 @@ BASELINES = {
     ),
     "vgg16": Baseline(Vgg16Bn, cifar10, Recipe(60, 0.1, augment=CIFAR_AUGMENT)),
     "wrn28_10": Baseline(WideResNet, cifar10, Recipe(40, 0.1, augment=CIFAR_AUGMENT)),
-    # Reduced for a CPU: a quarter of VGG-16's channels; one block of each width, of WRN-10-2.
+    # Reduced for a CPU: a quarter of VGG-16's channels; one narrow block of each stage of a WRN.
     "vgg16_quarter": Baseline(
         functools.partial(Vgg16Bn, share=0.25), cifar10, Recipe(3, 0.08, augment=CIFAR_AUGMENT)
     ),
-    "wrn10_2": Baseline(
-        functools.partial(WideResNet, depth=10, width=2),
+    "wrn10_1": Baseline(
+        functools.partial(WideResNet, depth=10, width=1),
         cifar10,
         Recipe(2, 0.1, augment=CIFAR_AUGMENT),
     ),

@@ -1,7 +1,7 @@
 """VGG-16 and WideResNet-28-10 on JPEG CIFAR-10, beside Tables 2 and 3 of the paper.
 
 Needs the dense models first: ``python -m benchmarks.baselines vgg16`` and ``wrn28_10``, or for the
-reduced scale ``vgg16_quarter`` and ``wrn10_2``.
+reduced scale ``vgg16_quarter`` and ``wrn10_1``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def table(quoted: tuple[Quoted, ...], records: list[dict[str, Any]]) -> str:
             "",
             "" if row.macs is None else f"{row.macs:g} M",
             f"{row.parameters:g} M",
-            "",
+            "" if row.removed is None else f"{row.removed:.1f}%",
             "",
         )
         for row in quoted
@@ -64,11 +64,11 @@ def _line(record: dict[str, Any], dense: dict[str, Any] | None) -> tuple[object,
 
 
 def _name(row: Row) -> str:
-    how = [row.method]
-    if row.target:
-        how.append("given widths" if row.target.startswith("widths") else row.target)
-        how.append("inner channels alone" if row.inner else f"all channels, {row.ranking}")
-    return ", ".join(how)
+    given = row.target.startswith("widths")
+    how = [row.method, "given widths" if given else row.target]
+    how.append("inner channels alone" if row.inner else "all channels" if row.target else "")
+    how.append("" if given or not row.target else row.ranking)
+    return ", ".join(part for part in how if part)
 
 
 def count(zoo: str, row: Row) -> dict[str, Any]:
