@@ -53,7 +53,8 @@ def test_inner_channels_are_those_between_two_kernels() -> None:
 
 def test_a_row_of_inner_channels_leaves_the_streams_alone() -> None:
     ranked, task = ranked_by(WideResNet(10, 1))
-    small = cifar.cut_row(ranked, Row("random", "params=0.6", inner=True))
+    captured, _ = cifar.cut_row(ranked, Row("random", "params=0.6", inner=True))
+    small = captured.module
     assert parameters(small) / parameters(task.model) == pytest.approx(0.6, abs=0.01)
     shapes = {name: tuple(p.shape) for name, p in small.named_parameters()}
     assert shapes["conv1.weight"][0] == 16
@@ -84,7 +85,7 @@ def test_every_row_of_the_reduced_scale_can_be_cut(baseline: str, rows: list[Row
     ranked, task = ranked_by(BASELINES[baseline].build())
     targets = {replace(row, method="random", tuned=True) for row in rows if row.target}
     for row in targets:
-        small = cifar.cut_row(ranked, row)
+        small = cifar.cut_row(ranked, row)[0].module
         kind, _, wanted = row.target.partition("=")
         count = {"macs": lambda m: macs(m, task.example), "params": parameters}.get(kind)
         if count is not None:
@@ -130,6 +131,17 @@ def test_rows_are_measured_once(bench: Bench) -> None:
     assert {"error_cut", "error_recalibrated"} <= small.keys() & cut_only.keys()
     cifar.measure(replace(bench, seed=1), rows[:1])
     assert len(read(bench.output)) == 5
+
+
+def test_a_cut_that_leaves_no_signal_is_no_result(bench: Bench) -> None:
+    model = cifar.dense("tiny")
+    with torch.no_grad():
+        model.linear.weight.zero_()
+    cifar.measure(bench, [Row("l2", "params=0.6", inner=True)])
+    (found,) = read(bench.output)
+    assert "does not vary" in found["failed"]
+    assert "error" not in found
+    assert "not proved" in tables23.table((), [found])
 
 
 def test_without_augmentation_the_dense_model_is_asked_once(bench: Bench) -> None:

@@ -18,12 +18,16 @@ from benchmarks.compressing import Task, fine_tune
 from benchmarks.conditions import append, conditions, read, set_up
 from benchmarks.data import Images, loader
 from benchmarks.measure import macs, parameters, widths
-from benchmarks.paper.cutting import Ranked, plan_for, rank, small_model
+from benchmarks.paper.cutting import Ranked, plan_for, rank
 from benchmarks.training import error_percent
+from graphprune.capture import Captured
 from graphprune.channels import ChannelGroup
+from graphprune.cutting import cut, prove
 from graphprune.devices import Runtime
+from graphprune.errors import CertificateError
 from graphprune.finetune import FinetuneConfig
 from graphprune.groups import Analysis
+from graphprune.plan import Plan
 from graphprune.recalibrate import recalibrate_batchnorm
 
 DENSE = "dense"
@@ -126,13 +130,15 @@ def inner_groups(analysis: Analysis) -> tuple[ChannelGroup, ...]:
     return tuple(found)
 
 
-def cut_row(ranked: Ranked, row: Row) -> nn.Module:
-    """The small model of a row, proved equal to the masked dense one, in channels_last."""
+def cut_row(ranked: Ranked, row: Row) -> tuple[Captured, Plan]:
+    """The small model of a row, in channels_last, and the plan that it was cut by."""
+    analysis = ranked.analysis
     if row.inner:
-        groups = inner_groups(ranked.analysis)
-        ranked = replace(ranked, analysis=replace(ranked.analysis, groups=groups))
-    small = small_model(ranked, plan_for(ranked, row.target, row.ranking))
-    return small.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        analysis = replace(analysis, groups=inner_groups(analysis))
+    plan = plan_for(replace(ranked, analysis=analysis), row.target, row.ranking)
+    small = cut(ranked.captured, ranked.analysis, plan)
+    small.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return small, plan
 
 
 def costs(model: nn.Module, task: Task) -> dict[str, Any]:
@@ -195,16 +201,21 @@ def _dense_record(bench: Bench, task: Task, row: Row) -> dict[str, Any]:
 
 
 def _small_record(bench: Bench, task: Task, ranked: Ranked, row: Row) -> dict[str, Any]:
-    small = cut_row(ranked, row)
+    small, plan = cut_row(ranked, row)
     probe = task.test.subset(slice(bench.schedule.probe_images))
-    record = {**costs(small, task), "error_cut": error_percent(small, probe)}
+    record = {**costs(small.module, task), "error_cut": error_percent(small.module, probe)}
     batches = loader(task.train, task.batch_size, shuffle=True, seed=bench.seed)
-    recalibrate_batchnorm(small, batches, bench.schedule.recalibrate)
-    record["error_recalibrated"] = error_percent(small, probe)
+    recalibrate_batchnorm(small.module, batches, bench.schedule.recalibrate)
+    record["error_recalibrated"] = error_percent(small.module, probe)
+    try:
+        # Only now: a hard cut may leave no signal until its norms are re-estimated.
+        prove(small, ranked.analysis, plan, bench.seed, trained=True)
+    except CertificateError as failure:
+        return {**record, "failed": str(failure)}
     if row.tuned:
-        tuned = fine_tune(small, task, _tuning(bench))
+        tuned = fine_tune(small.module, task, _tuning(bench))
         record["seconds_finetune"] = round(tuned.seconds, 1)
-        record["error"] = error_percent(small, task.test)
+        record["error"] = error_percent(small.module, task.test)
     return record
 
 

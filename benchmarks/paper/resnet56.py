@@ -71,6 +71,8 @@ def cut_table(records: list[dict[str, Any]]) -> str:
 def _after_cut(record: dict[str, Any] | None) -> str:
     if record is None:
         return ""
+    if "failed" in record:
+        return "not proved"
     return f"{100 - record['error_cut']:.1f} → {100 - record['error_recalibrated']:.1f}"
 
 

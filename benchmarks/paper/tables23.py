@@ -20,6 +20,7 @@ from benchmarks.paper.cifar import DENSE, Row, costs, cut_row
 from benchmarks.paper.command import run_rows, table_options
 from benchmarks.paper.cutting import rank
 from benchmarks.paper.tables23_rows import EXPERIMENTS, SCHEDULES, Quoted, counted_rows, rows
+from graphprune.cutting import prove
 
 HEADS = ("method", "architecture", "error %", "change", "MACs", "parameters", "removed", "s")
 
@@ -54,7 +55,7 @@ def _line(record: dict[str, Any], dense: dict[str, Any] | None) -> tuple[object,
     return (
         _name(Row(**record["row"])),
         "-".join(map(str, record["widths"])),
-        "" if error is None else f"{error:.2f}",
+        "not proved" if "failed" in record else "" if error is None else f"{error:.2f}",
         change,
         f"{record['macs']:,}",
         f"{record['parameters']:,}",
@@ -80,8 +81,10 @@ def count(zoo: str, row: Row) -> dict[str, Any]:
     pixels = torch.zeros(example.shape, dtype=torch.uint8)
     images = Images(pixels, torch.zeros(len(example), dtype=torch.int64), (0.5,) * 3, (0.25,) * 3)
     task = Task(model, images, images)
-    small = cut_row(rank(task, row.method, seed=0), row)
-    return {**costs(small, task), "dense": costs(model, task)}
+    ranked = rank(task, row.method, seed=0)
+    small, plan = cut_row(ranked, row)
+    prove(small, ranked.analysis, plan, 0)
+    return {**costs(small.module, task), "dense": costs(model, task)}
 
 
 @click.command()
