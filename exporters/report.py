@@ -49,7 +49,8 @@ class GroupRow:
     ``members`` are ``parameter[dim]``. Where switches were learned, ``importance`` holds the least,
     the expected and the greatest importance of each channel (90 % credible intervals), ``kept`` the
     numbers of the channels that stayed, and ``separated`` the share of pairs, one gone and one
-    kept, whose intervals do not overlap; None where nothing went.
+    kept, whose intervals do not overlap; None where nothing went. With target ``auto``, ``below``
+    holds the probability of each channel to lie below the cut-off.
     """
 
     name: str
@@ -59,6 +60,7 @@ class GroupRow:
     importance: tuple[tuple[float, float, float], ...] = ()
     kept: tuple[int, ...] = ()
     separated: float | None = None
+    below: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,8 @@ def _from_json(data: dict[str, Any]) -> Report:
 
 
 def _group(row: dict[str, Any]) -> GroupRow:
-    lists = {"members": tuple(row["members"]), "kept": tuple(row.get("kept", ()))}
+    lists = {"members": tuple(row["members"])}
+    lists |= {name: tuple(row.get(name, ())) for name in ("kept", "below")}
     importance = tuple((low, mean, high) for low, mean, high in row.get("importance", ()))
     return GroupRow(**(row | lists | {"importance": importance}))
 

@@ -10,6 +10,7 @@ from graphprune.certify import certify
 from graphprune.channels import ChannelGroup
 from graphprune.compress import compress
 from graphprune.compressed import CompressConfig, Compressed
+from graphprune.cutoff import cut_off
 from graphprune.exporters.onnx import export_onnx
 from graphprune.exporters.onnx_ops import onnx_translation
 from graphprune.exporters.pt2 import load_pt2, save_pt2
@@ -24,11 +25,12 @@ from graphprune.plan import Plan
 from graphprune.rules.user import OpCall, axes_rule, movement_rule, op_rule, pointwise_rule
 from graphprune.scoring import score_channels
 from graphprune.switches.placement import switch_sites
-from graphprune.target import Target, parse_target
+from graphprune.target import AutoTarget, Target, parse_target
 from graphprune.verify import verify
 
 __all__ = [
     "Analysis",
+    "AutoTarget",
     "Captured",
     "ChannelGroup",
     "CompressConfig",
@@ -47,6 +49,7 @@ __all__ = [
     "certify",
     "choose",
     "compress",
+    "cut_off",
     "export_onnx",
     "finetune",
     "learn_switches",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ from graphprune.groups import Analysis
 from graphprune.guard import Guard, leaves_something
 from graphprune.plan import Plan, plan_from_classes
 from graphprune.ranking import check_ranking, rank_steps
-from graphprune.target import Target, parse_target
+from graphprune.target import AutoTarget, Target, parse_target
 from graphprune.thinning import check_heads, least_first, removal_order
 
 TOLERANCE = 0.01
@@ -34,11 +34,14 @@ class Choice:
         plan: what to keep.
         reached: the fraction of the target's kind that stays.
         note: one line where the target was not met within :data:`TOLERANCE`, else "".
+        below: target ``auto`` only: by group, the probability that each channel lies below its
+            cut-off, float64 (D,).
     """
 
     plan: Plan
     reached: float
     note: str
+    below: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
 class _Step(NamedTuple):
@@ -52,7 +55,7 @@ class _Step(NamedTuple):
 def choose(
     analysis: Analysis,
     scores: Mapping[str, torch.Tensor],
-    target: str | Target,
+    target: str | Target | AutoTarget,
     *,
     ranking: str = "local",
     method: str = "",
@@ -72,11 +75,12 @@ def choose(
         TargetError: nothing can be removed, or the target cannot be reached; says what can.
     """
     target = parse_target(target)
-    if not analysis.groups:
+    if isinstance(target, AutoTarget):
         raise TargetError(
-            "no channels can be removed from this model: all are pinned; "
-            "run 'graphprune inspect' to see why"
+            "target auto needs what switches learned and not their scores alone: "
+            "use cut_off(analysis, scores, target)"
         )
+    require_groups(analysis)
     ranked = _Ranked(analysis, _by_class(analysis, scores, ranking), ranking, check_heads(heads))
     if target.kind == "channels":
         classes = _thin_each_group(ranked, target.fraction)
@@ -88,6 +92,19 @@ def choose(
         note = _note(target, reached) if abs(reached - target.fraction) > TOLERANCE else ""
     plan = plan_from_classes(analysis, classes, target=str(target), method=method)
     return Choice(plan, reached, note)
+
+
+def require_groups(analysis: Analysis) -> None:
+    """Refuse a model of which nothing can go.
+
+    Raises:
+        TargetError: it has no channel groups.
+    """
+    if not analysis.groups:
+        raise TargetError(
+            "no channels can be removed from this model: all are pinned; "
+            "run 'graphprune inspect' to see why"
+        )
 
 
 def _note(target: Target, reached: float) -> str:
@@ -125,9 +142,9 @@ class _Ranked:
 
     def steps(self) -> list[_Step]:
         """Every removal, in order; that of a cluster's own order is kept."""
-        clusters = _clusters(self.analysis)
-        orders = [removal_order(*cluster, self.score, self.heads) for cluster in clusters]
-        ranks = rank_steps(self.analysis, [groups for groups, _ in clusters], orders, self.ranking)
+        found = clusters(self.analysis)
+        orders = [removal_order(*cluster, self.score, self.heads) for cluster in found]
+        ranks = rank_steps(self.analysis, [groups for groups, _ in found], orders, self.ranking)
         steps = [
             _Step(rank, number, step.classes)
             for number, order in enumerate(orders)
@@ -136,12 +153,12 @@ class _Ranked:
         return sorted(steps, key=lambda step: (step.rank, step.cluster))
 
 
-def _clusters(
+def clusters(
     analysis: Analysis,
 ) -> list[tuple[list[ChannelGroup], list[tuple[int, ...]]]]:
     """Groups that lose whole rows together, with those rows."""
     links: DisjointSet = DisjointSet(range(len(analysis.groups)))
-    of = _group_of(analysis)
+    of = group_of(analysis)
     for row in analysis.settled.row_units:
         touched = np.unique(of[list(row)]).tolist()
         for one, other in itertools.pairwise(number for number in touched if number >= 0):
@@ -157,7 +174,7 @@ def _clusters(
     return found
 
 
-def _group_of(analysis: Analysis) -> np.ndarray:
+def group_of(analysis: Analysis) -> np.ndarray:
     """Number of the group of each class, -1 where there is none."""
     of = np.full(analysis.classes, -1)
     for number, group in enumerate(analysis.groups):
@@ -175,7 +192,7 @@ def _thin_each_group(ranked: _Ranked, fraction: float) -> np.ndarray:
     stays = np.ones(analysis.classes, dtype=bool)
     numbers = {group.name: number for number, group in enumerate(analysis.groups)}
     steps: list[tuple[int, ...]] = []
-    for groups, rows in _clusters(analysis):
+    for groups, rows in clusters(analysis):
         if any(group.in_step for group in groups):
             order = removal_order(groups, rows, ranked.score, ranked.heads)
             steps += [step.classes for step in order]
@@ -200,7 +217,7 @@ def _take(
 ) -> None:
     """Clear in ``stays`` what steps take away, as far as each group has a budget for it."""
     there, budget = stays.tolist(), list(budget)
-    of = _group_of(analysis).tolist()
+    of = group_of(analysis).tolist()
     for step in steps:  # plain Python: most steps take one channel
         fresh = [one for one in step if there[one]]
         takes: dict[int, int] = {}

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from graphprune.budget import choose
 from graphprune.compressed import CompressConfig, Compressed
+from graphprune.cutoff import decide
 from graphprune.errors import ModelError
 from graphprune.into.state import SavedState
 from graphprune.io import Loss
 from graphprune.methods import Method, resolve_method
-from graphprune.partial.asked import Request
+from graphprune.partial.asked import Request, fraction_of
 from graphprune.partial.compress import compress_parts
 from graphprune.partial.result import PartialCompressed
 from graphprune.preconditions import check_asked
 from graphprune.run import begin
-from graphprune.target import Target, parse_target
+from graphprune.spread import check_auto
+from graphprune.target import AutoTarget, Target, parse_target
 
 
 def compress(  # noqa: PLR0913 - the one call that users type; the rest is in the config
     model: nn.Module | torch.export.ExportedProgram,
     example_inputs: Any,
     *,
-    target: str | Target = "channels=0.5",
+    target: str | Target | AutoTarget = "channels=0.5",
     method: str | Method = "auto",
     data: Any = None,
     loss: Loss | None = None,
@@ -40,7 +42,8 @@ def compress(  # noqa: PLR0913 - the one call that users type; the rest is in th
     Args:
         model: any module or exported program; it is evaluated in eval mode.
         example_inputs: a tensor, a tuple of arguments, or a dict of keyword arguments.
-        target: fraction that stays: ``channels=0.5``, ``params=0.3`` or ``macs=0.4``.
+        target: fraction that stays, ``channels=0.5``, ``params=0.3`` or ``macs=0.4``; or ``auto``:
+            what switches learn to be unimportant goes, see :mod:`graphprune.cutoff`.
         method: kinds of switches such as ``dirichlet`` learn from data (Adamczewski & Park,
             Dirichlet Pruning, algorithm 1); criteria such as ``l2`` score without training;
             ``auto`` is dirichlet where there are data, else l2. A name, with options as in
@@ -62,6 +65,9 @@ def compress(  # noqa: PLR0913 - the one call that users type; the rest is in th
     target = parse_target(target)
     ranked_by, method_note = resolve_method(method, data is not None)
     check_asked(finetune_epochs, data, loss)
+    if isinstance(target, AutoTarget):
+        check_auto(ranked_by, config.ranking)
+        config = replace(config, learn=replace(config.learn, spread=True))
     before = SavedState.take(model) if isinstance(model, nn.Module) else None
     try:
         run = begin(model, example_inputs, data, loss, config)
@@ -69,19 +75,13 @@ def compress(  # noqa: PLR0913 - the one call that users type; the rest is in th
         if failure.__cause__ is None or not isinstance(model, nn.Module) or before is None:
             raise  # nothing that torch.export said of a module
         before.restore()  # what the failed attempt may have left in the module's attributes
-        request = Request(target, method, data is not None, finetune_epochs, config)
+        fraction = fraction_of(target, failure)
+        request = Request(fraction, method, data is not None, finetune_epochs, config)
         return compress_parts(model, example_inputs, request, failure)
     analysis = run.analyse()
     scores = run.score(analysis, ranked_by)
     whole = scores.trained or (run.dense, analysis)  # what the switches were learned with
     with run.clock.stage("plan"):
-        choice = choose(
-            whole[1],
-            scores.by_group,
-            target,
-            ranking=config.ranking,
-            method=scores.method,
-            heads=config.heads,
-        )
+        choice = decide(whole[1], scores, target, ranking=config.ranking, heads=config.heads)
     notes = (method_note,) if method_note else ()
     return run.finish(whole, scores, choice, finetune_epochs, notes)

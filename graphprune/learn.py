@@ -16,6 +16,7 @@ from graphprune.devices import Batch, Runtime
 from graphprune.errors import DataError, UsageError
 from graphprune.io.loss import Loss, default_loss
 from graphprune.progress import LossLog, Progress
+from graphprune.spread import require_spread
 from graphprune.switches.base import Switch, total_penalty
 from graphprune.switches.dirichlet import Dirichlet
 from graphprune.switches.method import SwitchGroup, SwitchMethod
@@ -38,6 +39,8 @@ class LearnConfig:
         max_steps: stop after so many steps (of each round in sequential mode).
         seed: of the draws; the caller's random state is left as it was.
         mixed_precision: bfloat16 autocast where there is a GPU.
+        spread: what is learned of each scale's spread will be used too, as target ``auto`` does: a
+            method that may learn with or without it learns it, one that knows none is refused.
     """
 
     samples: int = 1
@@ -48,6 +51,7 @@ class LearnConfig:
     max_steps: int | None = None
     seed: int = 0
     mixed_precision: bool = True
+    spread: bool = False
 
     def __post_init__(self) -> None:
         if self.mode not in ("joint", "sequential"):
@@ -128,6 +132,7 @@ def learn_switches(  # noqa: PLR0913
     if not sites:
         return LearnResult({}, {}, {}, {}, [], 0.0, method)
     labelled, batches, examples = _survey(data)
+    method = method.with_spread() if config.spread else method
     method = method.settled(teachable=labelled or loss is not None)
     trained = method.weights == "trained"
     if trained and config.mode == "sequential":
@@ -135,6 +140,8 @@ def learn_switches(  # noqa: PLR0913
             f"{method.name} trains the weights along with all switches; use mode joint with it"
         )
     switches = _make_switches(captured, sites, method)
+    if config.spread:
+        require_spread(method, switches.values())
     rounds = [list(switches)] if config.mode == "joint" else [[group] for group in switches]
     runtime = Runtime(mixed_precision=config.mixed_precision)
     steps = batches // runtime.processes * config.epochs

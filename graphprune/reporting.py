@@ -52,24 +52,27 @@ def make_report(result: Compressed) -> Report:
 
 def _group_rows(result: Compressed) -> tuple[GroupRow, ...]:
     stages, widths = result.stages, result.plan.widths
-    learned = stages.scores.learned
+    learned, below = stages.scores.learned, stages.choice.below
     stays = result.plan.classes(stages.analysis)
     rows = []
     for group in stages.analysis.groups:
         members = tuple(f"{member.parameter}[{member.dim}]" for member in group.members)
         row = GroupRow(group.name, *widths[group.name], members)
+        kept = tuple(np.flatnonzero(stays[group.channels]).tolist())
         if learned is not None and group.name in learned.intervals:
             low, high = learned.intervals[group.name]
             bounds = zip(
                 low.tolist(), learned.scores[group.name].tolist(), high.tolist(), strict=True
             )
-            kept = stays[group.channels][: len(low)]
             row = dataclasses.replace(
                 row,
                 importance=tuple(bounds),
-                kept=tuple(np.flatnonzero(stays[group.channels]).tolist()),
-                separated=separated(torch.stack([low, high]), kept),
+                kept=kept,
+                separated=separated(torch.stack([low, high]), stays[group.channels][: len(low)]),
             )
+        if group.name in below:
+            unsure = tuple(below[group.name].tolist())
+            row = dataclasses.replace(row, kept=kept, below=unsure)
         rows.append(row)
     return tuple(rows)
 

@@ -22,7 +22,9 @@ from graphprune.cli.source import model_options, read_source
     "--target",
     default="channels=0.5",
     show_default=True,
-    help="What stays: channels=, params= or macs= a fraction (0.5 or 50%).",
+    help="What stays: channels=, params= or macs= a fraction (0.5 or 50%); auto, or "
+    "auto{confidence=0.95,share=0.5}: all but what has, with that confidence, less than that part "
+    "of an equal share of its group, as switches learned it from data.",
 )
 @click.option(
     "--method",
@@ -102,6 +104,7 @@ def compress(
     Examples:
       graphprune compress model.pt2 -o out/
       graphprune compress model.pt2 --data train.npz --target macs=0.5 --finetune-epochs 3 -o out/
+      graphprune compress model.pt2 --data train.npz --target auto --switch-epochs 3 -o out/
       graphprune compress weights.safetensors --model mynet:make --input-shape 1x3x32x32 -o out/
     """
     from graphprune.exporters.output_folder import check_output

@@ -11,7 +11,7 @@ from graphprune.errors import ModelError, UsageError
 from graphprune.io.text import one_line
 from graphprune.methods import AUTO, Method, resolve_method
 from graphprune.switches.method import SwitchMethod
-from graphprune.target import Target
+from graphprune.target import AutoTarget, Target
 
 if TYPE_CHECKING:
     from graphprune.compressed import CompressConfig
@@ -36,6 +36,20 @@ class Request:
     has_data: bool
     finetune_epochs: int
     config: CompressConfig
+
+
+def fraction_of(target: Target | AutoTarget, failure: ModelError) -> Target:
+    """The target, if it is one that a model in parts can have.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if isinstance(target, Target):
+        return target
+    raise UsageError(
+        f"target {target.name} learns from data, for which the whole model must be a graph; name a "
+        f"fraction such as channels=0.5: the model cannot be captured whole ({explain(failure)})"
+    )
 
 
 def allowed(request: Request, failure: ModelError) -> tuple[Method, list[str]]:

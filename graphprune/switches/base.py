@@ -86,6 +86,22 @@ class Switch(nn.Module, ABC):
         del level
         return None
 
+    def below(self, share: float) -> torch.Tensor | None:
+        """Probability that each channel's scale is small: less than ``share`` in size.
+
+        The unit is 1, the scale at which the network was trained; for shares of a whole it is the
+        equal share. The probability is that of the learned distribution. None where there is none,
+        as for a point estimate, or where nothing was learned of its spread.
+
+        Args:
+            share: in (0, 1].
+
+        Returns:
+            float64 (D,) on the CPU, no gradient.
+        """
+        del share
+        return None
+
     def posterior(self) -> torch.Tensor:
         """The learned parameters in readable form, (D,) or (..., D), no gradient."""
         return self.mean().detach()

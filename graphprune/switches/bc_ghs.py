@@ -118,6 +118,15 @@ class GroupHorseshoeSwitch(Switch):
         centre = self.importance()
         return torch.stack([centre - reach.item() * deviation, centre + reach.item() * deviation])
 
+    def below(self, share: float) -> torch.Tensor:
+        """P(z < share), z log-normal; float64 (D,).
+
+        Where a channel is of no use z spreads about its start, so that this is seldom near 1.
+        """
+        mean, variance = (value.detach().cpu().double() for value in self.log_moments())
+        below: torch.Tensor = torch.special.ndtr((math.log(share) - mean) / variance.sqrt())
+        return below
+
     def posterior(self) -> torch.Tensor:
         """Mean and variance of log z, (2, D), no gradient."""
         return torch.stack(self.log_moments()).detach()

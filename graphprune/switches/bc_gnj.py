@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from graphprune.switches.method import SwitchGroup, SwitchMethod, require_positive
-from graphprune.switches.signal import SignalToNoise
+from graphprune.switches.signal import SignalToNoise, normal_within
 
 # Of Molchanov, Ashukha and Vetrov, "Variational Dropout Sparsifies Deep Neural Networks", eq. 14.
 _K1, _K2, _K3 = 0.63576, 1.87320, 1.48695
@@ -89,6 +89,13 @@ class GroupNormalJeffreysSwitch(SignalToNoise):
     def importance(self) -> torch.Tensor:
         """``1 / sqrt(alpha)``, (D,), no gradient."""
         return (-self.log_alpha.detach() / 2).exp()
+
+    def below(self, share: float) -> torch.Tensor:
+        """P(|z| < share), z normal; float64 (D,).
+
+        Where a channel is of no use alpha grows and mu stays, so that this is seldom near 1.
+        """
+        return normal_within(share, self.mu, self.uncertainty())
 
     def posterior(self) -> torch.Tensor:
         """mu and alpha, (2, D), no gradient."""

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import torch
+from scipy.special import betainc
 from scipy.stats import beta
 from torch import distributions, nn
 
@@ -21,6 +22,8 @@ Scale = Literal["mean-one", "sum"]
 
 # Keeps phi away from 0, where a draw of float32 gamma variables is 0 / 0.
 _SMALLEST_CONCENTRATION = 1e-3
+# Where it is asked how sure a channel is unimportant.
+_SPARSE_PRIOR = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +38,8 @@ class Dirichlet(SwitchMethod):
             error, and draws around it tell more than its own gradient.
         scale: "mean-one" multiplies the probability vector by D, so that the uniform switch is the
             identity; "sum" uses it as it is (the paper's form).
-        prior: alpha_0 of the symmetric Dirichlet prior (eq. 4).
+        prior: alpha_0 of the symmetric Dirichlet prior (eq. 4). None is 1, uniform on the simplex;
+            but 0.1, few channels of importance, where the spread is used (:meth:`with_spread`).
         initial: starting value of every phi (eq. 5). The relative standard deviation of a drawn
             scale is about ``1 / sqrt(initial)``: 10 starts with 0.32, enough to try channels out
             and little enough for a deep network to go on working; 1 would be 100 % noise.
@@ -49,7 +53,7 @@ class Dirichlet(SwitchMethod):
     name: ClassVar[str] = "dirichlet"
     variant: Variant = "auto"
     scale: Scale = "mean-one"
-    prior: float = 1.0
+    prior: float | None = None
     initial: float = 10.0
     mass: float = 0.5
     lr: float = 0.02
@@ -63,7 +67,7 @@ class Dirichlet(SwitchMethod):
             )
         if self.scale not in ("mean-one", "sum"):
             raise UsageError(f"unknown switch scale '{self.scale}'; use mean-one or sum")
-        require_positive(self.name, prior=self.prior, lr=self.lr)
+        require_positive(self.name, prior=self.alpha, lr=self.lr)
         if not self.initial > 2 * _SMALLEST_CONCENTRATION or not math.isfinite(self.initial):
             raise UsageError(
                 f"the initial concentration must be above {2 * _SMALLEST_CONCENTRATION}, "
@@ -73,9 +77,25 @@ class Dirichlet(SwitchMethod):
             raise UsageError(f"mass must be above 0 and at most 1, got {self.mass}")
 
     @property
+    def alpha(self) -> float:
+        """The prior as it is used."""
+        return 1.0 if self.prior is None else self.prior
+
+    @property
     def step(self) -> float:
         """Adam's step for ``raw``."""
         return self.lr * self.initial
+
+    def with_spread(self) -> Dirichlet:
+        """With draws, and with a sparse prior, where these are left open.
+
+        Without draws the loss sees the mean alone, and the data say nothing on the spread. Under
+        the uniform prior a channel on which the data say nothing has phi 1, and its share may well
+        be average.
+        """
+        prior = _SPARSE_PRIOR if self.prior is None else self.prior
+        variant: Variant = "per-example" if self.variant == "auto" else self.variant
+        return replace(self, variant=variant, prior=prior)
 
     def settled(self, *, teachable: bool) -> Dirichlet:
         """With "auto" decided; refuses a variant that would not move from the uniform switch."""
@@ -167,6 +187,19 @@ class DirichletSwitch(Switch):
         bounds = [beta.ppf(tail, phi, rest) * self.size for tail in tails]
         return torch.tensor(np.stack(bounds), dtype=torch.float32)
 
+    def below(self, share: float) -> torch.Tensor | None:
+        """P(s_j < share / D), float64 (D,): the marginals are ``Beta(phi_j, sum(phi) - phi_j)``.
+
+        None for the variant "mean": its loss does not see the spread.
+        """
+        if self.config.variant == "mean":
+            return None
+        phi = self.posterior().double().cpu().numpy()
+        if self.size == 1:  # the one share is 1
+            return torch.zeros(1, dtype=torch.float64)
+        found = betainc(phi, phi.sum() - phi, share / self.size)
+        return torch.from_numpy(np.asarray(found, dtype=np.float64))
+
     def posterior(self) -> torch.Tensor:
         """phi, (D,), no gradient."""
         return self.phi().detach()
@@ -185,7 +218,7 @@ class DirichletSwitch(Switch):
         stacks: dict[tuple[int, float], list[torch.Tensor]] = {}
         for switch in switches:
             assert isinstance(switch, DirichletSwitch)
-            stacks.setdefault((switch.size, switch.config.prior), []).append(switch.phi())
+            stacks.setdefault((switch.size, switch.config.alpha), []).append(switch.phi())
         totals = []
         for (_, prior), members in stacks.items():
             phi = torch.stack(members)

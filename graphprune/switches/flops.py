@@ -154,6 +154,10 @@ class MeteredGate(Gate):
         expected = first.meter({gate.group: gate.open_probability() for gate in gates})
         return first.strength * torch.relu(expected - first.target)
 
+    def below(self, share: float) -> torch.Tensor:
+        """The gate's."""
+        return self.gate.below(share)
+
     def advance(self, share: float) -> None:
         """The gate's schedule."""
         self.gate.advance(share)

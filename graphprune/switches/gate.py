@@ -33,6 +33,11 @@ class Gate(Switch):
         """``strength`` times the expected number of open channels, scalar."""
         return self.strength * self.open_probability().sum()
 
+    def below(self, share: float) -> torch.Tensor:
+        """P(z = 0), float64 (D,): for gates of 0 and 1 whatever the share."""
+        del share
+        return 1 - self.open_probability().detach().cpu().double()
+
     def importance(self) -> torch.Tensor:
         """The probability that each channel is open, (D,)."""
         return self.open_probability().detach()

@@ -96,6 +96,11 @@ class GeneralizedDropoutSwitch(Switch):
         theta = self.theta().detach()
         return (theta * (1 - theta)).sqrt()
 
+    def below(self, share: float) -> torch.Tensor:
+        """P(gate closed) = 1 - theta, float64 (D,), whatever the share."""
+        del share
+        return 1 - self.theta().detach().cpu().double()
+
     def penalty(self) -> torch.Tensor:
         """Negative log density of theta under the prior, in nats, summed over the channels."""
         theta = self.theta()

@@ -112,6 +112,11 @@ class HardConcreteGate(Gate):
         shift = self.config.beta * math.log(-self.config.gamma / self.config.zeta)
         return torch.sigmoid(self.log_alpha - shift)
 
+    def below(self, share: float) -> torch.Tensor:
+        """P(z < share), which eq. 10 and 11 give in closed form; float64 (D,)."""
+        odds = math.log((share - self.config.gamma) / (self.config.zeta - share))
+        return torch.sigmoid(self.config.beta * odds - self.log_alpha.detach().cpu().double())
+
     def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
         """E[z] and E[z^2], each float64, (D,), no gradient.
 

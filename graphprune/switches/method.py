@@ -79,6 +79,10 @@ class SwitchMethod(ABC):
         del analysis
         return self
 
+    def with_spread(self) -> SwitchMethod:
+        """The method as it learns the spread of its scales, where that is open."""
+        return self
+
     def settled(self, *, teachable: bool) -> SwitchMethod:
         """The method as it will be used; ``teachable`` says whether there are labels or a loss.
 

@@ -90,6 +90,11 @@ class RadialSwitch(SignalToNoise):
         relative = torch.expm1(self._log_moment(2) - 2 * self._log_moment(1))
         return (self.mean() * relative.clamp_min(1e-12).sqrt()).detach()
 
+    def below(self, share: float) -> torch.Tensor:
+        """P(r < share) = ``1 - exp(-(share / l)^k)``, float64 (D,)."""
+        shape, scale = self.posterior().cpu().double()
+        return -torch.expm1(-((share / scale) ** shape))
+
     def posterior(self) -> torch.Tensor:
         """Shape k and scale l, (2, D), no gradient."""
         return torch.stack([1 / self._inverse_shape(), self.log_scale.exp()]).detach()

@@ -105,6 +105,14 @@ class SBPSwitch(SignalToNoise):
         mean, deviation = self._exact_moments()
         return mean / deviation
 
+    def below(self, share: float) -> torch.Tensor:
+        """P(theta < share), float64 (D,): ``(Phi((log(share) - mu)/sigma) - Phi(alpha)) / Z``."""
+        mu, sigma, alpha, beta = (term.detach().cpu().double() for term in self._terms())
+        at = (max(math.log(share), self.config.low) - mu) / sigma
+        lower = torch.special.ndtr(alpha)
+        below: torch.Tensor = (torch.special.ndtr(at) - lower) / (torch.special.ndtr(beta) - lower)
+        return below
+
     def posterior(self) -> torch.Tensor:
         """mu and sigma, (2, D), no gradient."""
         mu, sigma, _, _ = self._terms()

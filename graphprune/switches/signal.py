@@ -7,6 +7,14 @@ import torch
 from graphprune.switches.base import Switch
 
 
+def normal_within(bound: float, mean: torch.Tensor, deviation: torch.Tensor) -> torch.Tensor:
+    """P(|z| < bound) of z from N(mean, deviation²), float64 of their shape, on the CPU."""
+    mean, deviation = (values.detach().cpu().double() for values in (mean, deviation))
+    upper = torch.special.ndtr((bound - mean) / deviation)
+    within: torch.Tensor = upper - torch.special.ndtr((-bound - mean) / deviation)
+    return within
+
+
 class SignalToNoise(Switch):
     """A switch whose importance is ``|E[z]| / sd[z]`` of its scale z."""
 

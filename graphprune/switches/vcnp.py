@@ -19,6 +19,7 @@ from torch import nn
 
 from graphprune.switches.base import Switch
 from graphprune.switches.method import SwitchGroup, SwitchMethod, Weights, require_positive
+from graphprune.switches.signal import normal_within
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +105,10 @@ class SaliencySwitch(Switch):
         """Quantiles of s in the direction of its mean: ``|mu| -+ z sigma``, (2, D)."""
         reach = float(torch.special.ndtri(torch.tensor((1 + level) / 2))) * self.uncertainty()
         return torch.stack([self.importance() - reach, self.importance() + reach])
+
+    def below(self, share: float) -> torch.Tensor:
+        """P(|s| < share), s normal; float64 (D,)."""
+        return normal_within(share, self.mu, self.uncertainty())
 
     def posterior(self) -> torch.Tensor:
         """Means and standard deviations, (2, D)."""
