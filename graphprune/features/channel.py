@@ -19,11 +19,13 @@ class Part:
         dims: what each of its dimensions is, such as ``dimension 2`` of the value.
         inner: whether it is one-dimensional and lies behind the channels' own dimensions, as in
             (B, C, L); False for positions in front of them, as in (B, T, C).
+        places: how many of its first dimensions run over places of the channel among others.
     """
 
     values: torch.Tensor
     dims: tuple[str, ...]
     inner: bool = False
+    places: int = 0
 
 
 def channel_part(value: torch.Tensor, index: torch.Tensor, channel: int) -> Part:
@@ -57,4 +59,5 @@ def channel_part(value: torch.Tensor, index: torch.Tensor, channel: int) -> Part
     names = [f"dimension {dims[place]}" if dims[place] >= 0 else "places" for place in kept]
     inner = len(kept) == 1 and dims[kept[0]] > max(vary, default=-1)
     values = value.reshape([value.shape[place] for place in kept]).float().cpu()
-    return Part(values, tuple(names), inner)
+    among = sum(dims[place] not in free for place in kept)
+    return Part(values, tuple(names), inner, among)

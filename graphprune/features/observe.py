@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -101,10 +102,7 @@ class _Observer:
 
     def seen(self) -> Seen:
         """What has passed by since the last call."""
-        found = {
-            key: Activation(one.values, one.dims, one.inner, self._read.get(key))
-            for key, one in self._shown.items()
-        }
+        found = {key: replace(one, unread=self._read.get(key)) for key, one in self._shown.items()}
         self._shown, self._read = {}, {}
         return found
 
@@ -115,7 +113,7 @@ class _Observer:
         for channel in self._channels[name]:
             part = channel_part(value, index, channel)
             self._shown[name, channel] = Activation(
-                part.values.numpy(), part.dims, part.inner, None
+                part.values.numpy(), part.dims, part.inner, part.places
             )
 
     def _weigh(self, place: Place, value: torch.Tensor) -> None:

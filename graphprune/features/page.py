@@ -11,7 +11,7 @@ import numpy as np
 from graphprune.credibility import INDISTINCT, LEVEL
 from graphprune.features.forms import Form, form_of, input_form
 from graphprune.features.observe import NEGLIGIBLE
-from graphprune.features.pictures import Scale, bar, colour_map, line, photograph
+from graphprune.features.pictures import MOST_POINTS, Scale, bar, colour_map, line, photograph
 from graphprune.features.result import Activation, Channel, Features, GroupFeatures, ShownInput
 from graphprune.features.style import STYLE
 from graphprune.io.text import few
@@ -26,11 +26,12 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 def render(features: Features) -> str:
     """The page as text."""
-    maps = sum(len(group.most) + len(group.least) + 1 for group in features.groups)
+    # The input of each row counts for three: it has three colours.
+    maps = sum(len(group.most) + len(group.least) + 3 for group in features.groups)
     side = math.isqrt(_PIXELS // max(1, maps * len(features.inputs)))
     side = min(max(side, _SIDES[0]), _SIDES[1])
     title = f"Features of {features.source}"
-    body = [_head(features), _contents(features)]
+    body = [_head(features, side), _contents(features)]
     body += [
         _section(number, group, features, side) for number, group in enumerate(features.groups)
     ]
@@ -43,7 +44,7 @@ def render(features: Features) -> str:
     )
 
 
-def _head(features: Features) -> str:
+def _head(features: Features, side: int) -> str:
     shown = len(features.groups)
     groups = "1 channel group" if features.found == 1 else f"{features.found} channel groups"
     some = f"{shown} of {groups}" if shown != features.found else groups
@@ -53,7 +54,8 @@ def _head(features: Features) -> str:
         f"{len(features.inputs)} example{'s' * (len(features.inputs) != 1)}.</p>\n"
         "<p>For each group: the activations of its most important channels on the left, of its "
         "least important ones on the right. All pictures of a group share one scale. Inputs are "
-        "stretched from their least to their greatest value.</p>\n"
+        "stretched from their least to their greatest value. What is larger than "
+        f"{side} × {side}, or a row longer than {MOST_POINTS}, is averaged to that.</p>\n"
         + (f'<ul class="notes">{notes}</ul>\n' if notes else "")
         + f'<p class="soft">graphprune {escape(version("graphprune"))}</p>'
     )
@@ -75,7 +77,7 @@ def _section(number: int, group: GroupFeatures, features: Features, side: int) -
     }
     every = [form for found in forms.values() for form in found]
     scale = Scale.of([form.values for form in every])
-    words = " or ".join(dict.fromkeys(form.words for form in every))
+    words = "; or ".join(dict.fromkeys(form.words for form in every))
     rows = []
     for place, shown in enumerate(features.inputs):
         cells = [_input_cell(shown, side)]
@@ -178,14 +180,17 @@ def _cell(channel: Channel, place: int, form: Form, scale: Scale, side: int) -> 
     values = form.values
     state = _state(channel.activations[place], form, scale)
     label = f"channel {channel.number}: "
-    label += state or f"from {values.min():.3g} to {values.max():.3g}, mean {values.mean():.3g}"
+    seen = values[np.isfinite(values)]
+    label += state or f"from {seen.min():.3g} to {seen.max():.3g}, mean {seen.mean():.3g}"
     if form.kind == "number":
         picture = bar(float(values), scale, label) + f"{float(values):.3g}"
     elif form.kind == "line":
         picture = line(values, scale, label)
     else:
         kind = f' class="{form.kind}"'
-        uri = colour_map(np.atleast_2d(values), scale, _SIDES[1] if form.kind == "strip" else side)
+        uri = colour_map(
+            np.atleast_2d(values), scale, MOST_POINTS if form.kind == "strip" else side
+        )
         picture = f'<img{kind} alt="{escape(label)}" src="{uri}">'
     return f"<td>{picture}" + (f"<b>{escape(state)}</b>" if state else "") + "</td>"
 

@@ -11,11 +11,14 @@ import numpy as np
 import torch
 from PIL import Image
 
+MOST_POINTS = 128
+"""Positions along a row; of a longer one neighbours are averaged."""
+
 # Below zero blue, zero near white, above zero red (ColorBrewer's RdBu); without negative values
 # from dark to bright (viridis).
 _SIGNED = ((33, 102, 172), (146, 197, 222), (247, 247, 247), (244, 165, 130), (178, 24, 43))
 _POSITIVE = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
-_MOST_POINTS = 256
+_CLEAR = 255  # number of the colour that is none
 _OUTLIERS = 0.5  # percent at each end that may lie beyond the scale
 _FEW = 1000  # of so few values none does
 
@@ -51,18 +54,18 @@ class Scale:
         return -self.high if self.signed else 0.0
 
     def share(self, values: np.ndarray) -> np.ndarray:
-        """Places on the scale, 0 to 1; what is not a number lies at its start."""
-        values = np.nan_to_num(values.astype(np.float64), nan=self.low, posinf=1e300, neginf=-1e300)
-        found: np.ndarray = np.clip((values - self.low) / (self.high - self.low), 0, 1)
+        """Places on the scale, 0 to 1, NaN for what is not a number."""
+        shares = (values.astype(np.float64) - self.low) / (self.high - self.low)
+        found: np.ndarray = np.clip(shares, 0, 1)
         return found
 
     @property
     def palette(self) -> bytes:
-        """256 colours, red, green and blue of each."""
+        """Red, green and blue of 255 colours, and of the one that is none."""
         anchors = np.array(_SIGNED if self.signed else _POSITIVE, dtype=np.float64)
-        at = np.linspace(0, len(anchors) - 1, 256)
+        at = np.linspace(0, len(anchors) - 1, _CLEAR)
         rgb = [np.interp(at, np.arange(len(anchors)), anchors[:, part]) for part in range(3)]
-        return np.stack(rgb, axis=1).round().astype(np.uint8).tobytes()
+        return np.stack(rgb, axis=1).round().astype(np.uint8).tobytes() + bytes(3)
 
     def legend(self) -> str:
         """The colours from first to last, an ``<img>``."""
@@ -71,11 +74,15 @@ class Scale:
 
 
 def colour_map(values: np.ndarray, scale: Scale, side: int) -> str:
-    """A 2-D array as PNG data URI, a pixel for each element; sides above ``side`` are averaged."""
-    shares = (scale.share(reduced(values, (side, side))) * 255).round().astype(np.uint8)
-    picture = Image.fromarray(shares)
+    """A 2-D array as PNG data URI, a pixel for each element; sides above ``side`` are averaged.
+
+    What is not a number is transparent.
+    """
+    shares = scale.share(reduced(values, (side, side))) * (_CLEAR - 1)
+    numbers = np.where(np.isnan(shares), _CLEAR, shares.round())
+    picture = Image.fromarray(numbers.astype(np.uint8))
     picture.putpalette(scale.palette)
-    return _uri(picture)
+    return _uri(picture, transparency=_CLEAR)
 
 
 def photograph(values: np.ndarray, side: int) -> str:
@@ -90,7 +97,8 @@ def photograph(values: np.ndarray, side: int) -> str:
 
 def line(values: np.ndarray, scale: Scale, label: str) -> str:
     """A 1-D signal as SVG, from the scale's first value at the bottom to its last at the top."""
-    heights = 40 * (1 - scale.share(reduced(values[None], (1, _MOST_POINTS))[0]))
+    values = np.nan_to_num(reduced(values[None], (1, MOST_POINTS))[0])
+    heights = 40 * (1 - scale.share(values))
     steps = np.linspace(0, 96, len(heights)) if len(heights) > 1 else np.array([48.0])
     points = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(steps, heights, strict=True))
     zero = 40 * (1 - scale.share(np.zeros(1))[0])
@@ -102,7 +110,7 @@ def line(values: np.ndarray, scale: Scale, label: str) -> str:
 
 def bar(value: float, scale: Scale, label: str) -> str:
     """One number as SVG: a bar from zero."""
-    ends = 96 * scale.share(np.array([0.0, value]))
+    ends = 96 * scale.share(np.nan_to_num(np.array([0.0, value])))
     left, right = float(ends.min()), float(ends.max())
     sign = "below" if value < 0 else "above"
     return (
@@ -122,7 +130,7 @@ def reduced(values: np.ndarray, sides: tuple[int, int]) -> np.ndarray:
     return found
 
 
-def _uri(picture: Image.Image) -> str:
+def _uri(picture: Image.Image, **options: int) -> str:
     file = io.BytesIO()
-    picture.save(file, format="PNG", optimize=True)
+    picture.save(file, format="PNG", optimize=True, **options)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")

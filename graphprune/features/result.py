@@ -20,13 +20,16 @@ class Activation:
         values: float32, without dimensions of size 1.
         dims: what each dimension is.
         inner: whether its one dimension lies behind the channels' own.
+        places: how many of the first dimensions run over places of the channel among others, see
+            :func:`graphprune.features.channel.channel_part`.
         unread: whether all of it is zero wherever a consumer reads it; None where none was seen.
     """
 
     values: np.ndarray
     dims: tuple[str, ...]
-    inner: bool
-    unread: bool | None
+    inner: bool = False
+    places: int = 0
+    unread: bool | None = None
 
 
 @dataclass(frozen=True)

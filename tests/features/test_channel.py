@@ -35,6 +35,7 @@ def test_the_order_of_channels_is_that_of_the_labels() -> None:
     value, order = numbers(1, 4, 3), torch.tensor([2, -1, 0, 1])
     part = channel_part(value, order.reshape(1, 4, 1), 0)
     assert torch.equal(part.values, value[0, 2])
+    assert part.places == 0
 
 
 def test_heads_lie_on_a_grid() -> None:
@@ -53,6 +54,7 @@ def test_a_channel_at_several_places() -> None:
     part = channel_part(value, index, 1)
     assert torch.equal(part.values, value[0, :, [1, 3]].T)
     assert part.dims == ("dimension 2", "dimension 1")
+    assert part.places == 1
 
 
 def test_a_pixel_shuffle_is_a_coarser_image() -> None:
