@@ -19,6 +19,7 @@ from rich.text import Text
 
 from graphprune.certify import Certificate
 from graphprune.errors import UsageError
+from graphprune.exporters.trials import TrialRow, trials_table
 from graphprune.io.text import reason
 
 KIND = "graphprune-report"
@@ -98,6 +99,7 @@ class Report:
         files: SHA-256 in hex, by file name.
         versions: of Python and the libraries.
         notes: anything a reader must know, such as "no data: l2 was used".
+        trials: of a search, the best allocations that were tried.
     """
 
     source: str
@@ -114,6 +116,7 @@ class Report:
     files: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    trials: tuple[TrialRow, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for ``json.dump``, with the kind and the version of the format."""
@@ -151,6 +154,8 @@ class Report:
         """Print a summary to a terminal."""
         console.print(_heading(self))
         console.print(_table(self))
+        if self.trials:
+            console.print(trials_table(self.trials))
         if any(group.before != group.after for group in self.groups):
             console.print(_groups_table(self.groups))
         if self.pinned:
@@ -179,11 +184,13 @@ def versions() -> dict[str, str]:
 
 
 def _from_json(data: dict[str, Any]) -> Report:
-    values = {f.name: data[f.name] for f in dataclasses.fields(Report)}
+    values = {f.name: data[f.name] for f in dataclasses.fields(Report) if f.name != "trials"}
     values["models"] = {name: Measured(**row) for name, row in data["models"].items()}
     values["groups"] = tuple(_group(row) for row in data["groups"])
     values["pinned"] = tuple(PinRow(**row) for row in data["pinned"])
     values["notes"] = tuple(data["notes"])
+    rows = data.get("trials", ())
+    values["trials"] = tuple(TrialRow(**(row | {"widths": tuple(row["widths"])})) for row in rows)
     for name in ("reached", "latency", "seconds", "files", "versions"):
         values[name] = dict(data[name])
     if data["certificate"] is not None:

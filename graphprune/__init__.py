@@ -24,6 +24,7 @@ from graphprune.passes.shrink import Shrink
 from graphprune.plan import Plan
 from graphprune.rules.user import OpCall, axes_rule, movement_rule, op_rule, pointwise_rule
 from graphprune.scoring import score_channels
+from graphprune.search import SearchConfig, search
 from graphprune.switches.placement import switch_sites
 from graphprune.target import AutoTarget, Target, parse_target
 from graphprune.verify import verify
@@ -41,6 +42,7 @@ __all__ = [
     "MaskedReference",
     "OpCall",
     "Plan",
+    "SearchConfig",
     "Shrink",
     "Target",
     "analyse",
@@ -62,6 +64,7 @@ __all__ = [
     "pointwise_rule",
     "save_pt2",
     "score_channels",
+    "search",
     "switch_sites",
     "verify",
 ]

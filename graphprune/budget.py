@@ -44,8 +44,14 @@ class Choice:
     below: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
-class _Step(NamedTuple):
-    """One removal with its place in the order."""
+class Removal(NamedTuple):
+    """One removal with its place in the order.
+
+    Attributes:
+        rank: the lowest of all goes first.
+        cluster: number of the cluster of groups that it thins; see :func:`clusters`.
+        classes: of channels that go.
+    """
 
     rank: float
     cluster: int
@@ -81,15 +87,15 @@ def choose(
             "use cut_off(analysis, scores, target)"
         )
     require_groups(analysis)
-    ranked = _Ranked(analysis, _by_class(analysis, scores, ranking), ranking, check_heads(heads))
+    ranked = _Ranked(analysis, by_class(analysis, scores, ranking), ranking, check_heads(heads))
     if target.kind == "channels":
         classes = _thin_each_group(ranked, target.fraction)
         kept = sum(int(classes[g.channels].sum()) for g in analysis.groups)
         reached = kept / sum(g.size for g in analysis.groups)
-        note = _note(target, reached) if reached - target.fraction > 0.05 else ""
+        note = note_for(target, reached) if reached - target.fraction > 0.05 else ""
     else:
-        classes, reached = _cut(cost_model(analysis), ranked.steps(), target, Guard(analysis))
-        note = _note(target, reached) if abs(reached - target.fraction) > TOLERANCE else ""
+        classes, reached = meet(cost_model(analysis), ranked.steps(), target, Guard(analysis))
+        note = note_for(target, reached) if abs(reached - target.fraction) > TOLERANCE else ""
     plan = plan_from_classes(analysis, classes, target=str(target), method=method)
     return Choice(plan, reached, note)
 
@@ -107,17 +113,22 @@ def require_groups(analysis: Analysis) -> None:
         )
 
 
-def _note(target: Target, reached: float) -> str:
+def note_for(target: Target, reached: float) -> str:
+    """The line for the user where a target was missed."""
     return (
         f"asked for {target}, reached {target.kind}={reached:.4f}: "
         "the channels can be removed only in steps of this size"
     )
 
 
-def _by_class(analysis: Analysis, scores: Mapping[str, torch.Tensor], ranking: str) -> np.ndarray:
-    """Importance by class."""
+def by_class(analysis: Analysis, scores: Mapping[str, torch.Tensor], ranking: str) -> np.ndarray:
+    """Importance by class, float64 (classes,), of scores by group.
+
+    Raises:
+        TargetError: scores do not fit their group, or there is no such ranking.
+    """
     check_ranking(ranking)
-    by_class = np.zeros(analysis.classes)
+    found = np.zeros(analysis.classes)
     for group in analysis.groups:
         values = scores[group.name].detach().double().cpu().numpy()
         if values.shape != (group.size,) or not np.isfinite(values).all():
@@ -127,8 +138,8 @@ def _by_class(analysis: Analysis, scores: Mapping[str, torch.Tensor], ranking: s
             )
         if ranking == "local":  # groups that share rows are compared on one scale
             values = values / (np.abs(values).mean() or 1.0)
-        by_class[group.channels] = values
-    return by_class
+        found[group.channels] = values
+    return found
 
 
 @dataclass(frozen=True)
@@ -140,13 +151,13 @@ class _Ranked:
     ranking: str
     heads: str
 
-    def steps(self) -> list[_Step]:
+    def steps(self) -> list[Removal]:
         """Every removal, in order; that of a cluster's own order is kept."""
         found = clusters(self.analysis)
         orders = [removal_order(*cluster, self.score, self.heads) for cluster in found]
         ranks = rank_steps(self.analysis, [groups for groups, _ in found], orders, self.ranking)
         steps = [
-            _Step(rank, number, step.classes)
+            Removal(rank, number, step.classes)
             for number, order in enumerate(orders)
             for step, rank in zip(order, ranks[number], strict=True)
         ]
@@ -237,10 +248,23 @@ def _kept(group: ChannelGroup, fraction: float) -> int:
     return max(1, int(np.floor(group.size * fraction + 0.5)))
 
 
-def _cut(
-    costs: CostModel, steps: list[_Step], target: Target, guard: Guard
+def meet(
+    costs: CostModel, steps: list[Removal], target: Target, guard: Guard
 ) -> tuple[np.ndarray, float]:
-    """Bisect for the shortest run of removals that meets the budget, and take the nearer side."""
+    """Bisect for the shortest run of removals that meets the budget, and take the nearer side.
+
+    Args:
+        costs: of the graph.
+        steps: removals in order.
+        target: what stays.
+        guard: fresh; refuses removals that would leave nothing of a tensor.
+
+    Returns:
+        (classes that stay, bool by class; the fraction that they make).
+
+    Raises:
+        TargetError: the budget cannot be reached, or there is nothing of its kind.
+    """
     measure = costs.of(target.kind)
     everything = np.ones(costs.analysis.classes, dtype=bool)
     dense = measure(everything)

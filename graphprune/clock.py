@@ -18,11 +18,11 @@ class Clock:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a block under ``name``."""
+        """Time a block under ``name``; several under one name add up."""
         if self._progress is not None:
             self._progress(name, 0, 1, {})
         started = time.perf_counter()
         yield
-        self.seconds[name] = time.perf_counter() - started
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
         if self._progress is not None:
             self._progress(name, 1, 1, {})

@@ -17,6 +17,7 @@ from graphprune.clock import Clock
 from graphprune.deliver import deliver
 from graphprune.devices import Batch
 from graphprune.exporters.report import Report
+from graphprune.exporters.trials import TrialRow
 from graphprune.finetune import FinetuneConfig, FinetuneResult
 from graphprune.groups import Analysis
 from graphprune.into.apply import apply
@@ -93,6 +94,7 @@ class Stages:
     loss: Loss | None
     clock: Clock
     notes: tuple[str, ...]
+    trials: tuple[TrialRow, ...] = ()
 
     @property
     def seconds(self) -> dict[str, float]:

@@ -50,9 +50,13 @@ class CostModel:
             total += float(torch.Size(shape).numel()) * keep.fraction(labels)
         return total
 
+    def channels(self, classes: np.ndarray) -> float:
+        """Channels kept, of all groups together."""
+        return float(sum(int(classes[group.channels].sum()) for group in self.analysis.groups))
+
     def of(self, kind: str) -> Callable[[np.ndarray], float]:
-        """The measure of a target kind, ``params`` or ``macs``."""
-        return self.macs if kind == "macs" else self.params
+        """The measure of a target kind."""
+        return {"macs": self.macs, "params": self.params, "channels": self.channels}[kind]
 
 
 def _own_parameters(module: fx.GraphModule) -> list[str]:

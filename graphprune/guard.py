@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -52,3 +53,9 @@ class Guard:
         for number, n in lost.items():
             self._left[number] -= n
         return True
+
+    def copy(self) -> Guard:
+        """A guard that has removed what this one has, and goes on by itself."""
+        other = copy.copy(self)
+        other._left = list(self._left)
+        return other

@@ -47,6 +47,7 @@ def make_report(result: Compressed) -> Report:
         seconds={name: round(value, 3) for name, value in stages.seconds.items()},
         versions=versions(),
         notes=(*stages.notes, *([doubt] if doubt else [])),
+        trials=stages.trials,
     )
 
 

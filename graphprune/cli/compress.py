@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from rich.console import Console
 
 from graphprune.cli.console import output_console
 from graphprune.cli.progress import TerminalProgress
-from graphprune.cli.source import model_options, read_source
+from graphprune.cli.source import Source, model_options, read_source
 
 
 @click.command()
@@ -107,17 +108,38 @@ def compress(
       graphprune compress model.pt2 --data train.npz --target auto --switch-epochs 3 -o out/
       graphprune compress weights.safetensors --model mynet:make --input-shape 1x3x32x32 -o out/
     """
+    place = Output(Path(output), overwrite, not no_onnx, not no_latency, quiet)
+    deliver_to(place, lambda progress: _run(progress, onnx=not no_onnx, **options))
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a result goes, and what is made of it; as the options say."""
+
+    folder: Path
+    overwrite: bool
+    onnx: bool
+    latency: bool
+    quiet: bool
+
+
+def deliver_to(place: Output, work: Callable[[Any], Any]) -> None:
+    """Do the work, given a progress callback or None, save what comes of it, show its report.
+
+    Raises:
+        UsageError: the folder is in use, which is found before the work.
+    """
     from graphprune.exporters.output_folder import check_output
 
-    folder = Path(output)
-    check_output(folder, overwrite=overwrite)
+    folder = place.folder
+    check_output(folder, overwrite=place.overwrite)
     console = Console(stderr=True)
     # Elsewhere than on a terminal, bars would only fill a log.
-    bars = TerminalProgress(console) if console.is_terminal and not quiet else nullcontext()
+    bars = TerminalProgress(console) if console.is_terminal and not place.quiet else nullcontext()
     with bars as progress:
-        result = _run(progress, onnx=not no_onnx, **options)
-        result.save(folder, overwrite=overwrite, onnx=not no_onnx, latency=not no_latency)
-    if not quiet:
+        result = work(progress)
+        result.save(folder, overwrite=place.overwrite, onnx=place.onnx, latency=place.latency)
+    if not place.quiet:
         from graphprune.partial.report import read_report
 
         read_report(folder / "report.json").render(output_console())
@@ -125,6 +147,19 @@ def compress(
 
 def _run(progress: Any, onnx: bool, **given: Any) -> Any:
     from graphprune.compress import compress as run
+    from graphprune.target import parse_target
+
+    target = parse_target(given["target"])
+    source, common = read_request(given, onnx, progress)
+    return run(source.loaded.model, source.inputs, target=target, method=_method(given), **common)
+
+
+def read_request(given: dict[str, Any], onnx: bool, progress: Any) -> tuple[Source, dict[str, Any]]:
+    """The model with its data, and the keyword arguments that compress and search share.
+
+    Raises:
+        UsageError: an option or a file is refused.
+    """
     from graphprune.compressed import CompressConfig
     from graphprune.deliver import require_deliverable
     from graphprune.errors import UsageError
@@ -132,11 +167,9 @@ def _run(progress: Any, onnx: bool, **given: Any) -> Any:
     from graphprune.io import load_loss
     from graphprune.learn import LearnConfig
     from graphprune.passes.base import make_pass
-    from graphprune.target import parse_target
 
     if given["batch_size"] < 1:
         raise UsageError(f"--batch-size is {given['batch_size']}; give at least 1")
-    target = parse_target(given["target"])
     passes = tuple(make_pass(text) for text in given["passes"])
     loss = load_loss(given["loss"]) if given["loss"] else None
     learn = LearnConfig(samples=given["samples"], mode=given["mode"], epochs=given["switch_epochs"])
@@ -155,7 +188,7 @@ def _run(progress: Any, onnx: bool, **given: Any) -> Any:
         finetune=finetune,
         distill=not given["no_distill"],
         recalibrate=given["recalibrate"],
-        ranking=given["ranking"],
+        ranking=given.get("ranking", "local"),
         heads=given["heads"],
         batch_size=given["batch_size"],
         needs_onnx=onnx,
@@ -164,16 +197,12 @@ def _run(progress: Any, onnx: bool, **given: Any) -> Any:
         progress=progress,
         source=source.loaded.source,
     )
-    return run(
-        source.loaded.model,
-        source.inputs,
-        target=target,
-        method=_method(given),
-        data=source.data,
-        loss=loss,
-        finetune_epochs=given["finetune_epochs"],
-        config=config,
-    )
+    return source, {
+        "data": source.data,
+        "loss": loss,
+        "finetune_epochs": given["finetune_epochs"],
+        "config": config,
+    }
 
 
 def _method(given: dict[str, Any]) -> Any:

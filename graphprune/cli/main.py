@@ -30,6 +30,7 @@ def cli() -> None:
       graphprune inspect model.pt2
       graphprune curve model.pt2 --data train.npz
       graphprune features model.pt2 --data train.npz
+      graphprune search model.pt2 --data train.npz --target macs=0.3 -o out/
       graphprune verify out/
       graphprune export out/ --to onnx -o deploy/
     """
@@ -112,9 +113,11 @@ from graphprune.cli import curve as _curve  # noqa: E402
 from graphprune.cli import export as _export  # noqa: E402
 from graphprune.cli import features as _features  # noqa: E402
 from graphprune.cli import inspect as _inspect  # noqa: E402
+from graphprune.cli import search as _search  # noqa: E402
 
 cli.add_command(_compress.compress)
 cli.add_command(_curve.curve)
 cli.add_command(_export.export)
 cli.add_command(_features.features)
 cli.add_command(_inspect.inspect)
+cli.add_command(_search.search)

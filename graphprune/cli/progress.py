@@ -14,6 +14,7 @@ WORDS = {
     "learn": "Learning importance switches",
     "curve": "Judging budgets",
     "features": "Running the examples",
+    "search": "Trying allocations",
     "plan": "Choosing channels for the budget",
     "shrink": "Shrinking tensors",
     "certify": "Proving shrunk = masked original",
