@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -85,8 +86,12 @@ class Allocator:
         """Number of channels of each cluster, int64 (clusters,); in the order of the graph."""
         return np.array([sum(group.size for group in groups) for groups, _ in self._clusters])
 
-    def choose(self, share: Share) -> Choice:
+    def choose(self, share: Share, most: float = math.inf) -> Choice:
         """The plan under a share, as near to the budget as its steps come.
+
+        Args:
+            share: how the groups compare.
+            most: the largest fraction that may stay, if removals can help it.
 
         Raises:
             TargetError: the budget cannot be reached.
@@ -97,7 +102,7 @@ class Allocator:
             for step in steps
         ]
         steps.sort(key=lambda step: (step.rank, step.cluster))
-        classes, reached = meet(self._costs, steps, self._target, self._guard.copy())
+        classes, reached = meet(self._costs, steps, self._target, self._guard.copy(), most)
         plan = plan_from_classes(
             self.analysis, classes, target=str(self._target), method=self._method
         )

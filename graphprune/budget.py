@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -249,7 +250,11 @@ def _kept(group: ChannelGroup, fraction: float) -> int:
 
 
 def meet(
-    costs: CostModel, steps: list[Removal], target: Target, guard: Guard
+    costs: CostModel,
+    steps: list[Removal],
+    target: Target,
+    guard: Guard,
+    most: float = math.inf,
 ) -> tuple[np.ndarray, float]:
     """Bisect for the shortest run of removals that meets the budget, and take the nearer side.
 
@@ -258,6 +263,7 @@ def meet(
         steps: removals in order.
         target: what stays.
         guard: fresh; refuses removals that would leave nothing of a tensor.
+        most: the largest fraction that may stay, if removals can help it.
 
     Returns:
         (classes that stay, bool by class; the fraction that they make).
@@ -296,9 +302,10 @@ def meet(
             high = middle
         else:
             low = middle + 1
+    nearest = {count: measure(after(count)) / dense for count in (low - 1, low) if count >= 0}
     best = min(
-        (count for count in (low - 1, low) if 0 <= count <= len(feasible)),
-        key=lambda count: abs(measure(after(count)) / dense - target.fraction),
+        nearest,
+        key=lambda count: (nearest[count] > most, abs(nearest[count] - target.fraction)),
     )
     classes = after(best)
     return classes, measure(classes) / dense

@@ -125,7 +125,7 @@ class Trials:
 
     def _allowed(self) -> float:
         """What may stay: the target, or what the plain allocation's coarser steps made of it."""
-        plain = max(one.choice.reached for one in self._found if one.plain)
+        plain = max((one.choice.reached for one in self._found if one.plain), default=math.inf)
         return max(plain, self._target.fraction * (1 + TOLERANCE))
 
     def _key(self, trial: Trial) -> tuple[int, float, float]:
@@ -155,13 +155,11 @@ class Trials:
     def _try(self, number: int, share: Share) -> None:
         contender = self._contenders[number]
         try:
-            choice = contender.allocator.choose(share)
+            choice = contender.allocator.choose(share, self._allowed())
         except TargetError:
             if not self._found:
                 raise
             return  # this order of removal leaves other channels standing than the plain one
-        if self._found and choice.reached > self._allowed():
-            return
         key = number, repr(choice.plan.kept)
         if key in self._seen:
             return
