@@ -11,7 +11,7 @@ from torch import nn
 
 from graphprune.allocate import Allocator
 from graphprune.compressed import CompressConfig, Compressed
-from graphprune.errors import DataError, UsageError
+from graphprune.errors import DataError, TargetError, UsageError
 from graphprune.exporters.trials import TrialRow
 from graphprune.io import Loss
 from graphprune.methods import Method, resolve_method
@@ -85,7 +85,7 @@ def search(  # noqa: PLR0913 - the arguments of compress, which users know
         TrainingError: a loss became NaN or infinite.
     """
     config = config or SearchConfig()
-    wanted = parse_target(target)
+    wanted = budget_of(target)
     if data is None:
         raise DataError("a search judges allocations on held-out data; give --data (data=)")
     methods = _methods(method)
@@ -107,6 +107,18 @@ def search(  # noqa: PLR0913 - the arguments of compress, which users know
     )
     rows = _rows(ordered)
     return replace(result, stages=replace(result.stages, trials=rows))
+
+
+def budget_of(target: str | Target) -> Target:
+    """The budget that the target names.
+
+    Raises:
+        TargetError: it is malformed, or ``auto``, which leaves nothing to share.
+    """
+    wanted = parse_target(target)
+    if not isinstance(wanted, Target):
+        raise TargetError("a search shares a budget, and target auto has none; use macs=0.5")
+    return wanted
 
 
 def _methods(method: str | Method | Sequence[str | Method]) -> list[Method]:

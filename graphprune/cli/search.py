@@ -57,11 +57,10 @@ def search(
 
 
 def _run(progress: Any, onnx: bool, **given: Any) -> Any:
-    from graphprune.search import SearchConfig
+    from graphprune.search import SearchConfig, budget_of
     from graphprune.search import search as run
-    from graphprune.target import parse_target
 
-    target = parse_target(given["target"])
+    target = budget_of(given["target"])
     SearchConfig(given["trials"], given["examples"])  # refused before the long work
     source, common = read_request(given, onnx, progress)
     config = SearchConfig(given["trials"], given["examples"], common.pop("config"))

@@ -143,6 +143,7 @@ def test_the_report_keeps_the_table(tmp_path: object) -> None:
         ({"method": ()}, UsageError, "no method"),
         ({"method": "nothing"}, UsageError, "not known"),
         ({"target": "channels=0.001"}, TargetError, "cannot be reached"),
+        ({"target": "auto"}, TargetError, "shares a budget"),
         ({"finetune_epochs": -1}, DataError, "finetune_epochs"),
     ],
 )
