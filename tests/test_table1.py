@@ -156,14 +156,14 @@ def test_the_command_makes_rows_and_a_table(
     monkeypatch.setattr(table1, "mnist", lambda: (images, images))
     output = tmp_path / "out.jsonl"
     command = [
-        *("--method", "l2", "--method", "gl", "--target", "widths=2-3-4", "--seed", "1"),
+        *("--method", "l2", "--method", "vcnp", "--target", "widths=2-3-4", "--seed", "1"),
         *("--rank-images", "50", "--finetune-epochs", "1", "--batch-size", "20"),
         *("--output", str(output)),
     ]
     done = CliRunner().invoke(table1.main, command, catch_exceptions=False)
     assert done.exit_code == 0
     records = [json.loads(line) for line in output.read_text().splitlines()]
-    assert [one["method"] for one in records] == ["l2", "gl"]
+    assert [one["method"] for one in records] == ["l2", "vcnp"]
     assert all(one["widths"] == [2, 3, 4] and one["seed"] == 1 for one in records)
     assert output.with_suffix(".md").read_text() == table(rows_of(records))
     again = CliRunner().invoke(table1.main, command, catch_exceptions=False)

@@ -19,7 +19,7 @@ from benchmarks.baselines import dense
 from benchmarks.compressing import METHODS, MethodName, Task, distilled, with_scores
 from benchmarks.conditions import RESULTS, append, conditions, read, set_up
 from benchmarks.data import Images, loader, mnist
-from benchmarks.measure import macs, parameters, widths
+from benchmarks.measure import macs, parameters
 from benchmarks.paper.cutting import plan_for, rank, small_model
 from benchmarks.paper.table1_rows import rows_of, table
 from benchmarks.training import error_percent
@@ -70,12 +70,13 @@ def one_row(
     task = Task(setting.model, pictures, setting.test, batch_size=RANKING_BATCH)
     ranking = "local" if target.startswith("widths=") else "global"
     ranked = rank(task, method, seed, schedule.rank_epochs)
-    small = small_model(ranked, plan_for(ranked, target, ranking), seed)
+    plan = plan_for(ranked, target, ranking)
+    small = small_model(ranked, plan, seed)
     record: dict[str, Any] = {
         "method": method,
         "target": target,
         "ranking": ranking,
-        "widths": widths(small),
+        "widths": [after for _, after in plan.widths.values()],
         "parameters": parameters(small),
         "macs": macs(small, task.example),
         "error_pruned": error_percent(small, setting.test),
