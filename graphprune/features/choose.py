@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -55,16 +55,16 @@ def choose_groups(
     return {known[place]: views[known[place]] for place in np.unique(places)}
 
 
-def check_amount(groups: int, channels: int, examples: int) -> None:
+def check_amount(views: Iterable[View], channels: int, examples: int) -> None:
     """Refuse a page that no browser would like.
 
     Raises:
         UsageError: there would be more maps than :data:`MOST_MAPS`.
     """
-    maps = groups * 2 * channels * examples
+    maps = sum(min(2 * channels, len(view.channels)) for view in views) * examples
     if maps > MOST_MAPS:
         raise UsageError(
-            f"that could be {maps} maps on one page, more than {MOST_MAPS}; "
+            f"that would be {maps} maps on one page, more than {MOST_MAPS}; "
             "ask for fewer groups, channels or examples"
         )
 

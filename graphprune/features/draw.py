@@ -108,7 +108,7 @@ def draw_features(  # noqa: PLR0913
     views = choose_groups(analysis, config.groups, config.at, config.max_groups)
     feed = prepared(data, captured, config.batch_size, loss) if data is not None else None
     examples = _examples(captured, feed, inputs, config)
-    check_amount(len(views), config.channels, len(examples))
+    check_amount(views.values(), config.channels, len(examples))
     scores = score_channels(
         captured,
         analysis,
