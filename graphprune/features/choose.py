@@ -45,8 +45,8 @@ def choose_groups(
     for node in at:
         if all(view.node.name != node for view in views.values()):
             raise UsageError(
-                f"node {node!r} is not a place where a channel group is scaled or read, or another "
-                "node given for the same group comes before it; a page without --at names places"
+                f"node {node!r} is not shown: no node of this name holds channels that can go, or "
+                "another one given holds as many and comes first; a page names the nodes"
             )
     if groups or at:
         asked = groups or [name for name in known if views[name].node.name in at]

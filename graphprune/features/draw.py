@@ -187,6 +187,7 @@ def _group_features(
         shape=shape_of(view.node),
         scaled=view.scaled,
         others=view.others,
+        readers=tuple(dict.fromkeys(place.node for place in view.read)),
         here=len(order),
         most=tuple(map(shown, most)),
         least=tuple(map(shown, least)),

@@ -96,10 +96,9 @@ def _section(number: int, group: GroupFeatures, features: Features, side: int) -
 
 
 def _about(group: GroupFeatures) -> str:
-    where = "behind" if group.scaled else "as read from"
     shape = " × ".join(map(str, group.shape))
     text = (
-        f"{group.size} channels; activations {where} <code>{escape(group.node)}</code> "
+        f"{group.size} channels; activations behind <code>{escape(group.node)}</code> "
         f"({escape(group.op)}, {shape})"
     )
     if group.source:
@@ -110,6 +109,9 @@ def _about(group: GroupFeatures) -> str:
     if group.others:
         names = escape(few(group.others, 8))
         lines.append(f'<p class="soft">Channels of the group come forth at {names} too.</p>')
+    if group.readers:
+        names = escape(few(group.readers, 8))
+        lines.append(f'<p class="soft">Consumers read them from {names}.</p>')
     if group.separated is not None:
         verdict = f"{group.separated:.0%} of the pairs of a channel on the left and one on the "
         verdict += f"right have {LEVEL:.0%} credible intervals that do not overlap"

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import fx
 
+from graphprune.channels import ChannelGroup
+from graphprune.criteria.base import positions
 from graphprune.criteria.watch import Place, depending_on_inputs, reading_places
 from graphprune.groups import Analysis
 from graphprune.switches.placement import switch_sites
@@ -22,7 +24,7 @@ class View:
     Attributes:
         node: the graph node whose value is shown.
         index: channel numbers of its elements, see :class:`SwitchSite`.
-        scaled: whether a switch would act there; else it is where a consumer reads the channels.
+        scaled: whether a switch would act there.
         others: further nodes on which a switch of the group acts.
         read: where consumers read the group's channels, behind nonlinearities.
     """
@@ -46,8 +48,7 @@ def find_views(analysis: Analysis, at: Sequence[str] = ()) -> dict[str, View]:
     It is the first in the graph of those with the most channels, preferably one where a switch
     scales the group: behind the producer and the affine map that follows, before the
     nonlinearity. Values that do not change with the model's inputs (position tables) are no
-    activations. A node named in ``at`` is preferred to all others, whether a switch acts there or a
-    consumer reads the channels.
+    activations. A node named in ``at`` is preferred to all others, wherever in the graph it stands.
     """
     nodes: dict[str, fx.Node] = {node.name: node for node in analysis.module.graph.nodes}
     moving = depending_on_inputs(analysis.module.graph)
@@ -61,16 +62,22 @@ def find_views(analysis: Analysis, at: Sequence[str] = ()) -> dict[str, View]:
     views = {}
     for group in analysis.groups:
         made, read = sites[group.name], tuple(places[group.name])
-        every: list[SwitchSite | Place] = [*made, *read]
-        asked = [place for place in every if place.node in at]
-        if asked or made or read:
-            first = _fullest(asked or made or every, list(nodes))
+        asked = [site for name in at if name in nodes for site in _at(analysis, group, nodes[name])]
+        found: Sequence[SwitchSite | Place] = asked or made or read
+        if found:
+            first = _fullest(found, list(nodes))
             scaled = any(site.node == first.node for site in made)
             others = [site.node for site in made if site.node != first.node]
             views[group.name] = View(
                 nodes[first.node], first.index, scaled, tuple(dict.fromkeys(others)), read
             )
     return views
+
+
+def _at(analysis: Analysis, group: ChannelGroup, node: fx.Node) -> list[SwitchSite]:
+    """The group's channels in the value of any node."""
+    indices = [positions(analysis, group, slot) for slot in analysis.context.of(node)]
+    return [SwitchSite(node.name, group.name, one) for one in indices if bool((one >= 0).any())]
 
 
 def _fullest(found: Sequence[SwitchSite | Place], order: list[str]) -> SwitchSite | Place:

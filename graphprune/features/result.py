@@ -64,6 +64,7 @@ class GroupFeatures:
         shape: of the value at capture.
         scaled: whether a switch acts there, see :class:`graphprune.features.places.View`.
         others: further nodes that a switch of the group acts on.
+        readers: nodes from which consumers read the channels.
         here: how many of the channels lie in that value.
         most, least: channels, the more important first.
         importance: of all channels, (size,).
@@ -79,6 +80,7 @@ class GroupFeatures:
     shape: tuple[int, ...]
     scaled: bool
     others: tuple[str, ...]
+    readers: tuple[str, ...]
     here: int
     most: tuple[Channel, ...]
     least: tuple[Channel, ...]

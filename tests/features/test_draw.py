@@ -296,6 +296,7 @@ def test_a_group_is_shown_where_the_user_says() -> None:
     stem = hooked(model, "stem", x)
     inner = hooked(model, "inner", x)
     wanted = {"linear": stem, "linear_1": inner, "relu": torch.relu(stem + inner)}
+    wanted["add"] = stem + inner
 
     def look(*at: str) -> tuple[str, bool, tuple[str, ...]]:
         found = draw_features(model, x, method="l2", config=FeatureConfig(channels=100, at=at))
@@ -307,6 +308,7 @@ def test_a_group_is_shown_where_the_user_says() -> None:
     assert look() == ("linear", True, ("linear_1",))
     assert look("linear_1") == ("linear_1", True, ("linear",))
     assert look("relu") == ("relu", False, ("linear", "linear_1"))
+    assert look("add") == ("add", False, ("linear", "linear_1"))
     with pytest.raises(UsageError, match="node 'add_7'"):
         look("add_7")
 
