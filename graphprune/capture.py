@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 from graphprune.constants import AnswerConstants
 from graphprune.errors import DataError, ModelError, UsageError
+from graphprune.foretold import ForetellResults
 from graphprune.graphmodule import TrainableGraphModule
 from graphprune.io.inputs import check_inputs_fit
 from graphprune.io.tensors import describe
@@ -202,7 +203,7 @@ def _export(
     failure: Exception | None = None
     for attempt_args, attempt_kwargs, shapes in attempts:
         try:
-            with quiet(), AnswerConstants(model):
+            with quiet(), AnswerConstants(model), ForetellResults():
                 program = torch.export.export(
                     model, attempt_args, attempt_kwargs, dynamic_shapes=shapes, strict=False
                 )
