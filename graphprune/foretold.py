@@ -8,7 +8,7 @@ capture, only to say that the result looks like an argument.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
@@ -33,7 +33,7 @@ class ForetellResults(TorchDispatchMode):
     supports_higher_order_operators = True
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._dtypes: dict[Any, list[torch.dtype] | None] = {}
 
     def __torch_dispatch__(
@@ -90,7 +90,7 @@ def _writes_to_first(func: Any) -> bool:
     return bool(first.is_write) and not any(other.is_write for other in others)
 
 
-def _is_plain(tensor: Any) -> bool:
+def _is_plain(tensor: Any) -> TypeGuard[FakeTensor]:
     """Whether it is a fake tensor of floats, with nothing known of its values."""
     return (
         isinstance(tensor, FakeTensor)
