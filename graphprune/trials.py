@@ -98,7 +98,7 @@ class Trials:
         self._config, self._seed = config, run.config.learn.seed
         self._every = run.feed
         self._few = _part(run.feed, config.examples, self._seed)
-        self._seen: set[tuple[int, str]] = set()
+        self._seen: set[tuple[int, int]] = set()
         self._found: list[Trial] = []
 
     def run(self) -> None:
@@ -160,7 +160,7 @@ class Trials:
             if not self._found:
                 raise
             return  # this order of removal leaves other channels standing than the plain one
-        key = number, repr(choice.plan.kept)
+        key = number, hash(repr(choice.plan.kept))
         if key in self._seen:
             return
         self._seen.add(key)
