@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from benchmarks.compressing import Task, fine_tune
 from benchmarks.conditions import RESULTS, append, conditions, set_up
 from benchmarks.data import Images, loader, mnist
 from benchmarks.demo import TEST_IMAGES, TRAIN_IMAGES, train
-from benchmarks.measure import macs, parameters, widths
+from benchmarks.measure import macs, parameters
 from benchmarks.training import error_percent
 from graphprune import AutoTarget, LearnConfig, analyse, capture, cut_off
 from graphprune.cutting import cut, prove
@@ -50,7 +51,7 @@ def _plain(images: Images) -> Images:
 
 def compress_at(
     task: Task, learn: LearnConfig, method: str, targets: list[AutoTarget], epochs: int
-) -> list[dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
     """One record for each target, of switches learned once; ``epochs`` are of fine-tuning."""
     captured = capture(task.model, task.example)
     analysis = analyse(captured.module)
@@ -59,20 +60,18 @@ def compress_at(
     scores = score_channels(captured, analysis, make_method(method), batches, learn=learn)
     seconds = round(time.perf_counter() - started, 1)
     whole, analysis = scores.trained or (captured, analysis)  # what the switches learned with
-    records: list[dict[str, Any]] = []
     for target in targets:
         record: dict[str, Any] = {"target": str(target), "seconds_learn": seconds}
-        records.append(record)
         try:
             choice = cut_off(analysis, scores, target)
         except TargetError as error:
-            record["refused"] = str(error)
+            yield record | {"refused": str(error)}
             continue
         captured = cut(whole, analysis, choice.plan)
         prove(captured, analysis, choice.plan, learn.seed)
         small = captured.module
         record |= {
-            "widths": widths(small),
+            "widths": [after for _, after in choice.plan.widths.values()],
             "parameters": parameters(small),
             "macs": macs(small, task.example),
             "error_pruned": error_percent(small, task.test),
@@ -83,7 +82,7 @@ def compress_at(
             )
             record["seconds_finetune"] = round(fine_tune(small, task, tuning).seconds, 1)
             record["error"] = error_percent(small, task.test)
-    return records
+        yield record
 
 
 @click.command()

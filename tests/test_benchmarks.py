@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import compressing, conditions, resnet_cifar, switch_overhead
+from benchmarks import auto_target, compressing, conditions, resnet_cifar, switch_overhead
 from benchmarks.data import Augment, Images
 from benchmarks.measure import macs, parameters, widths
 from benchmarks.models import build
 from benchmarks.training import Recipe, error_percent, train
+from graphprune import AutoTarget, LearnConfig
 from graphprune.errors import UsageError
 from graphprune.finetune import FinetuneConfig
 from graphprune.objective import Objective
@@ -158,3 +159,22 @@ def test_a_plain_step_runs_and_leaves_the_model_alone(reach: str) -> None:
     switch_overhead.plain_step(model, inputs, torch.tensor([0, 1]), reach)()
     assert all(parameter.grad is None for parameter in model.parameters())
     assert not inputs.requires_grad
+
+
+def test_every_confidence_is_cut_from_one_learning() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        *(nn.Flatten(), nn.Linear(64, 12), nn.ReLU(), nn.Linear(12, 6), nn.ReLU(), nn.Linear(6, 2))
+    )
+    images = stripes(200)
+    train(model, images, Recipe(3, 0.05, batch_size=32))
+    task = compressing.Task(model.eval(), images, images, batch_size=20)
+    targets = [AutoTarget(0.8, 0.6), AutoTarget(0.9999999, 0.01)]
+    learn = LearnConfig(epochs=8, spread=True)
+    less, none = auto_target.compress_at(task, learn, "sbp", targets, epochs=1)
+    assert less["target"] == "auto{confidence=0.8,share=0.6}"
+    assert less["parameters"] < parameters(model)
+    assert less["macs"] < macs(model, task.example)
+    assert 0 <= less["error"] <= 100
+    assert "removes nothing" in none["refused"]
+    assert "widths" not in none

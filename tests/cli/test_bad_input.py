@@ -106,6 +106,14 @@ COMPRESS = [
     wrong("target 0", "model.pt2 --target macs=0", "above 0 and at most 1"),
     wrong("target above 1", "model.pt2 --target macs=150%", "above 0 and at most 1"),
     wrong("target NaN", "model.pt2 --target macs=nan", "above 0 and at most 1"),
+    wrong("auto's option", "model.pt2 --target auto{sure=1}", "no option 'sure'; known are conf"),
+    wrong(
+        "auto's confidence", f"{DATA} --target auto{{confidence=95}}", "at least 0.5 and below 1"
+    ),
+    wrong("auto blind", "model.pt2 --target auto", "l2 gives scores alone", "dirichlet", "--data"),
+    wrong("auto without spread", f"{DATA} --target auto --variant mean", "learns no spread"),
+    wrong("auto ranked", f"{DATA} --target auto --ranking global", "leave ranking global out"),
+    wrong("auto too early", f"{DATA} --target auto", "removes nothing", "--switch-epochs"),
     wrong(
         "target out of reach", "model.pt2 --target params=0.01", "cannot be reached", "params=0.0"
     ),

@@ -95,6 +95,15 @@ def test_options_reach_the_stages(run: Run, chosen: list[Any]) -> None:
     assert result.plan.widths == {"conv1.weight": (8, 2), "conv2.weight": (12, 3)}
 
 
+def test_a_target_without_a_fraction(run: Run, chosen: list[Any]) -> None:
+    asked = "--target auto{confidence=0.9,share=0.6} --method sbp --switch-epochs 15"
+    result = compress(f"model.pt2 --data train.npz {asked}", run, chosen)
+    assert result.certificate.passed
+    assert result.plan.target == "auto{confidence=0.9,share=0.6}"
+    assert result.report.reached["channels"] < 1
+    assert "channels went: each has less than 60% of an equal share" in result.report.notes[0]
+
+
 def test_fine_tuning_follows_its_options(run: Run, chosen: list[Any]) -> None:
     road = "model.pt2 --data train.npz --method l2 --finetune-epochs 2 --batch-size 36"
     with_teacher = compress(road, run, chosen).stages.finetuned

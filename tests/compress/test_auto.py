@@ -20,6 +20,7 @@ from graphprune import (
     choose,
     compress,
     cut_off,
+    cutting,
     parse_target,
     score_channels,
 )
@@ -165,7 +166,10 @@ def cut(name: str, labels: bool, method: str) -> tuple[Planted, dict[str, list[i
         planted.data if labels else planted.unlabelled,
         learn=SPREAD,
     )
-    return planted, gone(planted.analysis, cut_off(planted.analysis, scores, AutoTarget()))
+    choice = cut_off(planted.analysis, scores, AutoTarget())
+    small = cutting.cut(planted.captured, planted.analysis, choice.plan)
+    assert cutting.prove(small, planted.analysis, choice.plan, seed=0).passed
+    return planted, gone(planted.analysis, choice)
 
 
 @pytest.mark.parametrize("method", ["dirichlet", "l0", "rdp", "sbp"])
@@ -180,6 +184,13 @@ def test_planted_channels_of_residual_streams_go_at_least(method: str) -> None:
     for name, kinds in planted.groups.items():
         assert set(kinds.all) <= set(went[name])
     assert went["stem.weight"] == sorted(planted.groups["stem.weight"].all)
+
+
+@pytest.mark.parametrize("labels", [True, False])
+@pytest.mark.parametrize("method", ["rdp", "sbp"])
+def test_planted_channels_beside_attention_go_and_no_others(method: str, labels: bool) -> None:
+    planted, went = cut("attention", labels, method)
+    assert went["fc1.weight"] == sorted(planted.groups["fc1.weight"].all)
 
 
 def test_from_python_to_the_report(tmp_path: Path) -> None:
