@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import auto_target, compressing, conditions, resnet_cifar, switch_overhead
+from benchmarks import auto_target, compressing, conditions, switch_overhead
 from benchmarks.data import Augment, Images
 from benchmarks.measure import macs, parameters, widths
 from benchmarks.models import build
@@ -124,14 +124,6 @@ def test_error_is_a_share_of_all_images() -> None:
     wanted = 100 * float((images.labels != 0).double().mean())
     assert error_percent(always_zero, images, batch_size=7) == pytest.approx(wanted)
     assert 0 < wanted < 100
-
-
-def test_resnet_table_gives_the_change_from_the_dense_model() -> None:
-    common = {"model": "resnet20", "parameters": 9, "seconds_finetune": 1.0}
-    dense = common | {"method": "dense", "macs": 210, "error": 10.0}
-    small = common | {"method": "mean", "macs": 100, "error": 10.5, "error_pruned": 40.0}
-    lines = resnet_cifar.table([dense, small]).splitlines()
-    assert lines[3] == ("| resnet20 | mean | 100 (2.10x fewer) | 9 | 60.00 | 89.50 | -0.50 | 1 |")
 
 
 def test_records_are_appended_with_their_conditions(tmp_path: Path) -> None:
