@@ -164,7 +164,9 @@ def test_without_augmentation_the_dense_model_is_asked_once(bench: Bench) -> Non
 def record(method: str, error: float, **more: Any) -> dict[str, Any]:
     row = vars(Row(method, **more.pop("row", {})))
     sizes = {"macs": 100, "parameters": 40, "widths": [3, 4], "seconds": 2.0}
-    return {"baseline": "resnet56", "row": row, "error": error, **sizes, **more}
+    schedule = vars(Schedule(train_images=3_000, epochs=2))
+    common = {"baseline": "resnet56", "schedule": schedule, "row": row, "error": error}
+    return {**common, **sizes, **more}
 
 
 def test_tables_give_the_change_from_the_dense_model() -> None:
@@ -172,7 +174,7 @@ def test_tables_give_the_change_from_the_dense_model() -> None:
     cut = {"error_cut": 60.0, "error_recalibrated": 20.0}
     small = record("mean", 9.5, row={"target": "macs=0.476", "inner": True}, **cut)
     line = resnet56.tuned_table([dense, small]).splitlines()[-1]
-    assert line == "| mean | 100 (2.10x fewer) | 40 | 90.50 | +0.50 | +0.2 | 2 |"
+    assert line == "| mean | 100 (2.10x fewer) | 40 | 6,000 | 90.50 | +0.50 | +0.2 | 2 |"
     line = resnet56.cut_table([dense, small]).splitlines()[-1]
     assert line == "| mean |  |  |  | 40.0 → 80.0 |  |"
     quoted = tables23_rows.Quoted("Dirichlet", "3-4", 8.6, 46, 0.7, 52.2)

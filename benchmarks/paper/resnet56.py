@@ -80,7 +80,7 @@ def _after_cut(record: dict[str, Any] | None) -> str:
 def tuned_table(records: list[dict[str, Any]]) -> str:
     """Markdown: accuracy after fine-tuning and its change from the dense model, in points."""
     base = next((r for r in records if r["row"]["method"] == DENSE), None)
-    heads = ("method", "MACs", "parameters", "accuracy %", "change", "aim", "s")
+    heads = ("method", "MACs", "parameters", "images seen", "accuracy %", "change", "aim", "s")
     lines = []
     for record in (r for r in records if "error" in r):
         row, aim = record["row"], None
@@ -93,6 +93,7 @@ def tuned_table(records: list[dict[str, Any]]) -> str:
                 row["method"],
                 f"{record['macs']:,}{fewer}",
                 f"{record['parameters']:,}",
+                "" if row["method"] == DENSE else _seen(record["schedule"]),
                 f"{100 - record['error']:.2f}",
                 "" if change is None else f"{change:+.2f}",
                 "" if aim is None else f"{aim:+.1f}",
@@ -100,6 +101,10 @@ def tuned_table(records: list[dict[str, Any]]) -> str:
             )
         )
     return markdown_table(heads, lines)
+
+
+def _seen(schedule: dict[str, Any]) -> str:
+    return f"{schedule['epochs'] * (schedule['train_images'] or 50_000):,}"
 
 
 @click.command()
