@@ -94,6 +94,7 @@ class Scale:
         sample: sub-architectures, drawn from the pool by a fixed seed; None: all.
         calibrate: training images that batch norms are re-estimated on after a cut; 0: they stay
             as they are.
+        rank_batch: images a step of learning switches.
     """
 
     rank_images: int
@@ -101,6 +102,7 @@ class Scale:
     test_images: int
     sample: int | None = None
     calibrate: int = 0
+    rank_batch: int = 100
 
 
 def sampled(pool: list[Widths], count: int | None) -> list[Widths]:
@@ -184,6 +186,7 @@ def measure(task: Task, layout: Pool, method: str, seed: int, scale: Scale) -> d
 @click.option("--seed", "seeds", multiple=True, type=int, default=(0, 1, 2), show_default=True)
 @click.option("--rank-images", default=10_000, show_default=True, help="The first so many.")
 @click.option("--rank-epochs", default=1, show_default=True, help="Of switches.")
+@click.option("--rank-batch", default=100, show_default=True, help="Images a step of switches.")
 @click.option("--test-images", default=10_000, show_default=True, help="The first so many.")
 @click.option("--sample", type=click.IntRange(1), help="Only so many of the pool; default: all.")
 @click.option(
@@ -219,7 +222,7 @@ def _measure(output: Path, options: dict[str, Any]) -> None:
         dense(model),
         train_set.subset(slice(scale.rank_images)),
         test_set.subset(slice(scale.test_images)),
-        batch_size=100,
+        batch_size=scale.rank_batch,
     )
     dense_error = error_percent(task.model, task.test)
     runs = itertools.product(options["seeds"], options["pools"], options["methods"])
