@@ -12,7 +12,15 @@ from benchmarks.compressing import Task
 from benchmarks.data import Images, loader
 from benchmarks.paper.cutting import plan_at_widths, rank, small_model
 from benchmarks.paper.figure3 import POOLS, Pool, checked_equal
-from benchmarks.paper.figure3_table import against_rest, by_method, friedman, holm, tables, wins
+from benchmarks.paper.figure3_table import (
+    against_rest,
+    by_method,
+    friedman,
+    holm,
+    mean_ranks,
+    tables,
+    wins,
+)
 from benchmarks.paper.pool import errors
 from benchmarks.training import error_percent
 from graphprune.recalibrate import recalibrate_batchnorm
@@ -105,6 +113,12 @@ def test_the_sign_test_counts_wins_and_leaves_ties_out() -> None:
     p = stats.binomtest(10, 11).pvalue
     assert found["b"] == (10, 1, pytest.approx(2 * p))
     assert found["c"] == (0, 0, 1.0)
+
+
+def test_ranks_are_means_over_the_pool_and_ties_share_them() -> None:
+    errors_of = {"a": [1.0, 2.0], "b": [1.0, 3.0], "c": [5.0, 1.0]}
+    ranks = mean_ranks({name: np.array([one]) for name, one in errors_of.items()})
+    assert ranks == {"a": 1.75, "b": 2.25, "c": 2.0}
 
 
 def test_holm_is_step_down() -> None:

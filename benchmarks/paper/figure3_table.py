@@ -64,6 +64,15 @@ def wins(errors: Errors) -> dict[str, float]:
     return dict(zip(errors, shares.tolist(), strict=True))
 
 
+def mean_ranks(errors: Errors) -> dict[str, float]:
+    """The methods' mean ranks over the sub-architectures, 1 the best; errors are means over seeds.
+
+    Unlike wins they do not suffer where methods much alike share them.
+    """
+    means = np.stack([one.mean(axis=0) for one in errors.values()])
+    return dict(zip(errors, stats.rankdata(means, axis=0).mean(axis=1).tolist(), strict=True))
+
+
 def friedman(errors: Errors) -> float:
     """p of all methods being alike: Friedman's test on the errors' ranks in each sub-architecture.
 
@@ -111,7 +120,7 @@ def _section(model: str, pool: str, records: list[dict[str, Any]]) -> str:
     seeds, size = next(iter(errors.values())).shape
     won, won_few = wins(errors), wins(few)
     winner = max(won, key=lambda name: won[name])
-    tests = against_rest(errors, winner)
+    tests, ranks = against_rest(errors, winner), mean_ranks(errors)
     rows = []
     for name in sorted(errors, key=lambda one: -won[one]):
         versus = tests.get(name)
@@ -122,15 +131,25 @@ def _section(model: str, pool: str, records: list[dict[str, Any]]) -> str:
                 "█" * round(BAR * won[name] / size),
                 f"{won_few[name]:.1f}" if name in won_few else "",
                 f"{errors[name].mean():.2f}",
+                f"{ranks[name]:.1f}",
                 f"{versus[0]} : {versus[1]}" if versus else "",
                 f"{versus[2]:.1g}" if versus else "",
             )
         )
     first = records[0]
     scale = first["scale"]
-    family = sum(won[name] for name in DIRICHLET if name in won)
-    family_few = sum(won_few[name] for name in DIRICHLET if name in won_few)
-    heads = ("method", f"wins of {size}", "", "wins among the paper's seven", "mean error %")
+    family, family_few = (
+        sum(one[name] for name in one if name in DIRICHLET or name.startswith("dirichlet"))
+        for one in (won, won_few)
+    )
+    heads = (
+        "method",
+        f"wins of {size}",
+        "",
+        "wins among the paper's seven",
+        "mean error %",
+        "mean rank",
+    )
     heads = (*heads, "best : this", "p (Holm)")
     return "\n".join(
         [
@@ -139,6 +158,18 @@ def _section(model: str, pool: str, records: list[dict[str, Any]]) -> str:
             f"{scale['test_images']:,} test images, dense error {first['dense_error']:.2f} %. "
             f"Friedman's p over all methods: {friedman(errors):.1g}. Dirichlet switches together: "
             f"{family:.1f} of {size}; among the paper's seven {family_few:.1f}.\n",
+            _paired(few, won_few),
             markdown_table(heads, rows),
         ]
+    )
+
+
+def _paired(errors: Errors, won: dict[str, float]) -> str:
+    """The winner among the paper's seven against each of the others, as a line."""
+    winner = max(won, key=lambda name: won[name])
+    others = sorted(against_rest(errors, winner).items(), key=lambda one: -one[1][2])
+    shown = ", ".join(f"`{name}` {a} : {b} (p {p:.1g})" for name, (a, b, p) in others)
+    return (
+        f"Among the seven `{winner}` wins most. Sub-architectures that it prunes better : worse "
+        f"than {shown}.\n"
     )
