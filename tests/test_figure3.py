@@ -158,3 +158,6 @@ def test_the_tables_hold_each_pool_and_only_common_seeds() -> None:
     assert "### lenet5, 3 sub-architectures, 20-60 % of the parameters kept" in text
     assert "2 seed(s)" in text
     assert "| `mean` | 1.0 | ██████████ |" in text
+    alone = tables([record("random", 0, 1, 2, 3)])  # none of the paper's seven
+    assert "| `random` | 3.0 |" in alone
+    assert "Among the seven" not in alone

@@ -58,6 +58,8 @@ def by_method(records: list[dict[str, Any]]) -> Errors:
 
 def wins(errors: Errors) -> dict[str, float]:
     """Sub-architectures that each method prunes best, a mean over seeds; ties are shared."""
+    if not errors:
+        return {}
     every = np.stack(list(errors.values()))
     best = every == every.min(axis=0)
     shares = (best / best.sum(axis=0)).sum(axis=-1).mean(axis=-1)
@@ -165,7 +167,9 @@ def _section(model: str, pool: str, records: list[dict[str, Any]]) -> str:
 
 
 def _paired(errors: Errors, won: dict[str, float]) -> str:
-    """The winner among the paper's seven against each of the others, as a line."""
+    """The winner among the paper's seven against each of the others, as a line; "" where none is."""
+    if len(won) < 2:
+        return ""
     winner = max(won, key=lambda name: won[name])
     others = sorted(against_rest(errors, winner).items(), key=lambda one: -one[1][2])
     shown = ", ".join(f"`{name}` {a} : {b} (p {p:.1g})" for name, (a, b, p) in others)
