@@ -167,7 +167,7 @@ def _section(model: str, pool: str, records: list[dict[str, Any]]) -> str:
 
 
 def _paired(errors: Errors, won: dict[str, float]) -> str:
-    """The winner among the paper's seven against each of the others, as a line; "" where none is."""
+    """The winner among the paper's seven against each of the others, a line; "" without others."""
     if len(won) < 2:
         return ""
     winner = max(won, key=lambda name: won[name])
