@@ -58,7 +58,7 @@ def cut_table(records: list[dict[str, Any]]) -> str:
     heads = [f"{t}, {ranking}{', inner' if inner else ''}" for t, ranking, inner in columns]
     found = {
         (r["row"]["method"], r["row"]["target"], r["row"]["ranking"], r["row"]["inner"]): r
-        for r in records
+        for r in reversed(records)  # the first of equal rows counts
         if "error_cut" in r
     }
     lines = []
