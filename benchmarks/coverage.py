@@ -1,4 +1,4 @@
-"""Coverage: every model of four zoos through ``compress``, one process each, no flag for any.
+"""Coverage: every model of five zoos through ``compress``, one process each, no flag for any.
 
 Run ``python -m benchmarks.coverage --zoo timm``; a run that was stopped goes on where it was. Then
 ``--table`` writes ``docs/coverage.md`` from the latest line of each model.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-ZOOS = ("timm", "torchvision", "transformers", "wild")
+ZOOS = ("timm", "variants", "torchvision", "transformers", "wild")
 
 
 def zoo(name: str) -> ModuleType:
