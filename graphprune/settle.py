@@ -34,6 +34,8 @@ from graphprune.values import source_line
 _DRAWS = 3
 """Dry runs before analysis trusts the grids; each keeps another random half of every row."""
 
+_WITHOUT_CHANNELS = "meets a part without channels"
+
 
 @dataclass
 class Settlement:
@@ -77,6 +79,7 @@ class _Settling:
         self._module = module
         self._context = context
         self._coupled: set[tuple[tuple[int, ...], bytes]] = set()
+        self._whole: set[tuple[tuple[int, ...], bytes]] = set()
         self._trial: DryRun | None = None
 
     def classes(self) -> Settlement:
@@ -128,10 +131,9 @@ class _Settling:
         """Find the removal units; False where new equalities call for another round."""
         slots = list(self._context.store.grids.values())
         grids, mixed = true_grids(found.matrix(slot) for slot in slots)
-        for number in mixed:  # where some rows go whole or not at all, so must the others
-            slot = slots[number]
-            self._unite(slot, first_along(slot, varying(slot)[-1:]))
-        if mixed:
+        # Where some rows go whole or not at all, so must the others.
+        news = [self._keep_rows_whole(slots[number], found) for number in mixed]
+        if any(news):
             return False
         standing = standing_classes(found.rows)
         for grid in grids:
@@ -249,9 +251,23 @@ class _Settling:
             return True
         return False
 
+    def _keep_rows_whole(self, slot: Slot, found: Settlement) -> bool:
+        """Unite the columns of every row; whether that was new.
+
+        A row with an element without channels cannot be united, so it stays as it is.
+        """
+        key = (tuple(slot.shape), slot.contiguous().numpy().tobytes())
+        if key not in self._whole:
+            self._whole.add(key)
+            self._unite(slot, first_along(slot, varying(slot)[-1:]))
+            return True
+        matrix = found.matrix(slot)
+        apart = matrix[(matrix != matrix[:, :1]).any(axis=1)]
+        return self._pin(found, apart.reshape(-1), _WITHOUT_CHANNELS)
+
     def _unite(self, slot: Slot, first: Slot) -> None:
         lonely = self._context.store.unite(slot, first)
-        self._context.store.pin(PinRecord(lonely, "meets a part without channels", "", ""))
+        self._context.store.pin(PinRecord(lonely, _WITHOUT_CHANNELS, "", ""))
 
     def _pin(
         self, found: Settlement, classes: np.ndarray, reason: str, node: fx.Node | None = None

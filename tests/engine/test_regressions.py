@@ -50,6 +50,16 @@ FOUND = {
         Recipe((("split", 1, 0), ("whole_dimension", 4, 0))),
         Wish("channels=0.25"),
     ),
+    # Without end: columns were united again and again that cannot be.
+    "whole rows meet a row with an element without channels": (
+        Recipe(
+            (("whole_dimension", 1, 2), ("down_and_up", 1, 7), ("of_any_rank", 5, 5)),
+            frame="pooled",
+            width=8,
+            size=(3, 5),
+        ),
+        Wish("params=38%", "isomorphic", "inside", 273),
+    ),
 }
 
 
