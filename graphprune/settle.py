@@ -15,7 +15,7 @@ from torch import fx
 
 from graphprune.dryrun import DryRun
 from graphprune.labels.atoms import PinRecord, Rows
-from graphprune.labels.slots import Slot, first_along, varying
+from graphprune.labels.slots import Identity, Slot, first_along, identity, varying
 from graphprune.rewrite import all_labels
 from graphprune.rows import (
     RowClasses,
@@ -78,8 +78,8 @@ class _Settling:
     def __init__(self, module: fx.GraphModule, context: Context) -> None:
         self._module = module
         self._context = context
-        self._coupled: set[tuple[tuple[int, ...], bytes]] = set()
-        self._whole: set[tuple[tuple[int, ...], bytes]] = set()
+        self._coupled: set[Identity] = set()
+        self._whole: set[Identity] = set()
         self._trial: DryRun | None = None
 
     def classes(self) -> Settlement:
@@ -242,7 +242,7 @@ class _Settling:
     def _couple_first(self, slots: Sequence[Slot], found: Settlement) -> bool:
         """Unite the columns of the first of these grids that still has different ones by row."""
         for slot in slots:
-            key = (tuple(slot.shape), slot.contiguous().numpy().tobytes())
+            key = identity(slot)
             matrix = found.matrix(slot)
             if key in self._coupled or bool((matrix == matrix[:1]).all()):
                 continue
@@ -256,7 +256,7 @@ class _Settling:
 
         A row with an element without channels cannot be united, so it stays as it is.
         """
-        key = (tuple(slot.shape), slot.contiguous().numpy().tobytes())
+        key = identity(slot)
         if key not in self._whole:
             self._whole.add(key)
             self._unite(slot, first_along(slot, varying(slot)[-1:]))

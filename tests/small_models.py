@@ -74,3 +74,19 @@ def fixed_batch() -> Captured:
     """:class:`FixedBatch`, captured with its only batch, 4."""
     torch.manual_seed(3)
     return capture(FixedBatch().eval(), torch.randn(4, 3))
+
+
+class PerExample(nn.Module):
+    """A kernel for each example, so that examples are groups (CondConv, StyleGAN)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 8, 1), nn.Conv2d(6, 2, 1)
+        self.mix, self.kernels = nn.Linear(8, 4), nn.Parameter(torch.randn(4, 6 * 8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.first(x))
+        b, c, h, w = x.shape
+        kernel = (self.mix(x.mean((2, 3))).softmax(1) @ self.kernels).view(b * 6, c, 1, 1)
+        x = nn.functional.conv2d(x.view(1, b * c, h, w), kernel, groups=b)
+        return self.last(x.view(b, 6, h, w))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import click
 from rich.console import Console
 
 from graphprune.cli.console import output_console
-from graphprune.cli.progress import TerminalProgress
+from graphprune.cli.progress import progress_on
 from graphprune.cli.source import Source, model_options, read_source
 
 
@@ -134,9 +133,7 @@ def deliver_to(place: Output, work: Callable[[Any], Any]) -> None:
     folder = place.folder
     check_output(folder, overwrite=place.overwrite)
     console = Console(stderr=True)
-    # Elsewhere than on a terminal, bars would only fill a log.
-    bars = TerminalProgress(console) if console.is_terminal and not place.quiet else nullcontext()
-    with bars as progress:
+    with progress_on(console, quiet=place.quiet) as progress:
         result = work(progress)
         result.save(folder, overwrite=place.overwrite, onnx=place.onnx, latency=place.latency)
     if not place.quiet:
@@ -178,9 +175,7 @@ def read_request(given: dict[str, Any], onnx: bool, progress: Any) -> tuple[Sour
     finetune = FinetuneConfig()
     if given["lr"] is not None:
         finetune = replace(finetune, lr=given["lr"])
-    source = read_source(
-        given["model"], given["factory"], given["trust_pickle"], given["shapes"], given["data"]
-    )
+    source = read_source(given)
     if onnx:
         require_deliverable(source.loaded.model)  # before the long work
     config = CompressConfig(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from graphprune.cli.console import output_console
-from graphprune.cli.progress import TerminalProgress
+from graphprune.cli.progress import progress_on
 from graphprune.cli.source import model_options, read_source
 
 if TYPE_CHECKING:
@@ -67,10 +66,8 @@ def curve(as_json: bool, margin: float, **given: Any) -> None:
     console = Console(stderr=True)
     learn = LearnConfig(epochs=given["switch_epochs"], seed=given["seed"])
     points, loss = _fractions(given["points"]), load_loss(given["loss"]) if given["loss"] else None
-    with TerminalProgress(console) if console.is_terminal else nullcontext() as progress:
-        source = read_source(
-            given["model"], given["factory"], given["trust_pickle"], given["shapes"], given["data"]
-        )
+    with progress_on(console) as progress:
+        source = read_source(given)
         found = draw_curve(
             source.loaded.model,
             source.inputs,

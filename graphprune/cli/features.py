@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from graphprune.cli.console import output_console
-from graphprune.cli.progress import TerminalProgress
+from graphprune.cli.progress import progress_on
 from graphprune.cli.source import model_options, read_source
 
 if TYPE_CHECKING:
@@ -91,10 +90,8 @@ def features(output: str, overwrite: bool, **given: Any) -> None:
     config = _config(given)
     console = Console(stderr=True)
     loss = load_loss(given["loss"]) if given["loss"] else None
-    with TerminalProgress(console) if console.is_terminal else nullcontext() as progress:
-        source = read_source(
-            given["model"], given["factory"], given["trust_pickle"], given["shapes"], given["data"]
-        )
+    with progress_on(console) as progress:
+        source = read_source(given)
         found = draw_features(
             source.loaded.model,
             source.inputs,

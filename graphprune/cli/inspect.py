@@ -35,9 +35,7 @@ def inspect(members: bool, as_json: bool, **given: Any) -> None:
     from graphprune.groups import analyse
     from graphprune.overview import overview
 
-    source = read_source(
-        given["model"], given["factory"], given["trust_pickle"], given["shapes"], given["data"]
-    )
+    source = read_source(given)
     captured = capture(source.loaded.model, source.inputs)
     data = overview(captured, analyse(captured.module))
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 
 from rich.console import Console
@@ -26,6 +27,13 @@ WORDS = {
     "certify files": "Proving the files",
     "measure": "Measuring latency",
 }
+
+
+def progress_on(
+    console: Console, *, quiet: bool = False
+) -> AbstractContextManager[TerminalProgress | None]:
+    """Bars on a terminal; None elsewhere, where they would only fill a log, and where asked."""
+    return TerminalProgress(console) if console.is_terminal and not quiet else nullcontext()
 
 
 class TerminalProgress:

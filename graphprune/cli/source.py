@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -79,10 +79,8 @@ def _import_rules(
         import_rules(module)
 
 
-def read_source(
-    model: str, factory: str | None, trust_pickle: bool, shapes: tuple[str, ...], data: str | None
-) -> Source:
-    """Load what the options name.
+def read_source(given: Mapping[str, Any]) -> Source:
+    """Load what the options of a command name: ``model_options`` and, where it has one, --data.
 
     Inputs are taken from --input-shape, else from the program itself or its metadata, else from
     the data.
@@ -90,13 +88,16 @@ def read_source(
     Raises:
         UsageError: anything is missing, damaged, unsafe or does not fit.
     """
-    loaded = load_model(model, factory=factory, trust_pickle=trust_pickle)
+    loaded = load_model(
+        given["model"], factory=given["factory"], trust_pickle=given["trust_pickle"]
+    )
     inputs: Inputs | None = None
-    if shapes:
-        inputs = tuple(parse_input_shapes(shapes)), {}
+    if given["shapes"]:
+        inputs = tuple(parse_input_shapes(given["shapes"])), {}
     else:
         suggested = loaded.suggested_inputs()
         inputs = (tuple(suggested[0]), dict(suggested[1])) if suggested is not None else None
+    data = given["data"]
     bundle = load_data(data, _data_options(loaded, inputs)) if data is not None else None
     if inputs is None and bundle is not None:
         inputs = tuple(bundle.example_batch(2)[0]), {}

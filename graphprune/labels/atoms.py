@@ -10,7 +10,7 @@ import torch
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from graphprune.labels.slots import NONE, Slot, varying
+from graphprune.labels.slots import NONE, Identity, Shape, Slot, identity, varying
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class AtomStore:
     def __init__(self) -> None:
         self.count = 0
         self.pins: list[PinRecord] = []
-        self.grids: dict[tuple[tuple[int, ...], bytes], Slot] = {}
-        self.rows: dict[tuple[tuple[int, ...], bytes, tuple[int, ...]], tuple[Slot, Rows]] = {}
+        self.grids: dict[Identity, Slot] = {}
+        self.rows: dict[tuple[Identity, Shape], tuple[Slot, Rows]] = {}
         self.owners: list[tuple[int, str, int]] = []
         self._edges: list[np.ndarray] = []
         self._edge_nodes: list[str] = []
@@ -94,15 +94,14 @@ class AtomStore:
     def add_grid(self, slot: Slot) -> None:
         """Note that a tensor labelled by ``slot`` must stay rectangular."""
         if len(varying(slot)) > 1:
-            key = (tuple(slot.shape), slot.contiguous().numpy().tobytes())
-            self.grids.setdefault(key, slot)
+            self.grids.setdefault(identity(slot), slot)
 
     def rows_of(self, slot: Slot, dims: Iterable[int]) -> Slot:
         """Slot of size 1 along ``dims`` whose atoms go when all that they stand for is gone."""
         over = [dim for dim in varying(slot) if dim in set(dims)]
         if not over:
             return slot
-        key = (tuple(slot.shape), slot.contiguous().numpy().tobytes(), tuple(over))
+        key = (identity(slot), tuple(over))
         if key not in self.rows:
             members = slot.movedim(over, list(range(-len(over), 0))).flatten(-len(over))
             members = members.reshape(-1, members.shape[-1])

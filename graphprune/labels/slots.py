@@ -17,11 +17,17 @@ NONE = -1
 Slot = torch.Tensor
 Labels = tuple[Slot, ...]
 Shape = tuple[int, ...]
+Identity = tuple[Shape, bytes]
 
 
 def varying(slot: Slot) -> tuple[int, ...]:
     """Dimensions along which the slot is not constant."""
     return tuple(dim for dim, size in enumerate(slot.shape) if size > 1)
+
+
+def identity(slot: Slot) -> Identity:
+    """What two slots share if and only if they are equal: for dictionaries and sets."""
+    return tuple(slot.shape), slot.contiguous().numpy().tobytes()
 
 
 def compact(full: torch.Tensor) -> Slot:

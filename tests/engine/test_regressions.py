@@ -8,6 +8,7 @@ import pytest
 import torch
 from fuzz_blocks import Recipe
 from fuzz_check import Wish, check
+from small_models import PerExample
 from torch import nn
 
 from graphprune import compress
@@ -177,22 +178,6 @@ def test_a_kernel_made_by_a_layer_loses_channels() -> None:
     inputs = (torch.randn(2, 3, 5, 5), torch.randn(2, 4))
     result = compress(Hyper().eval(), inputs, method="l2")
     assert result.model.get_parameter("make.weight").shape == (3 * 3 * 9, 4)
-
-
-class PerExample(nn.Module):
-    """A kernel for each example, so that examples are groups (CondConv, StyleGAN)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.last = nn.Conv2d(3, 8, 1), nn.Conv2d(6, 2, 1)
-        self.mix, self.kernels = nn.Linear(8, 4), nn.Parameter(torch.randn(4, 6 * 8))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = torch.relu(self.first(x))
-        b, c, h, w = x.shape
-        kernel = (self.mix(x.mean((2, 3))).softmax(1) @ self.kernels).view(b * 6, c, 1, 1)
-        x = nn.functional.conv2d(x.view(1, b * c, h, w), kernel, groups=b)
-        return self.last(x.view(b, 6, h, w))
 
 
 def test_examples_as_groups_stay_as_many_as_there_are() -> None:

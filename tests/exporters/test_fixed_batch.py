@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from small_models import PerExample
 
 from graphprune import compress, verify
 from graphprune.deliver import LATENCY_BATCH
@@ -16,22 +16,6 @@ from graphprune.exporters.report import Report
 from graphprune.onnxrun import OnnxModel
 
 BATCH = 2
-
-
-class PerExample(nn.Module):
-    """A kernel for each example: the examples are the groups of one convolution."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.last = nn.Conv2d(3, 8, 1), nn.Conv2d(6, 2, 1)
-        self.mix, self.kernels = nn.Linear(8, 4), nn.Parameter(torch.randn(4, 6 * 8))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = torch.relu(self.first(x))
-        b, c, h, w = x.shape
-        kernel = (self.mix(x.mean((2, 3))).softmax(1) @ self.kernels).view(b * 6, c, 1, 1)
-        x = nn.functional.conv2d(x.view(1, b * c, h, w), kernel, groups=b)
-        return self.last(x.view(b, 6, h, w))
 
 
 @pytest.fixture(scope="module")
