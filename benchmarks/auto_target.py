@@ -26,9 +26,9 @@ from benchmarks.training import error_percent
 from graphprune import AutoTarget, LearnConfig, analyse, capture, cut_off
 from graphprune.cutting import cut, prove
 from graphprune.errors import TargetError
-from graphprune.finetune import FinetuneConfig
-from graphprune.methods import make_method
-from graphprune.scoring import score_channels
+from graphprune.importance.methods import make_method
+from graphprune.importance.scoring import score_channels
+from graphprune.training.finetune import FinetuneConfig
 
 
 def task_of(name: str, train_images: int | None) -> Task:

@@ -17,14 +17,14 @@ from benchmarks.measure import macs, parameters, widths
 from benchmarks.training import compiled, error_percent
 from graphprune.compress import compress
 from graphprune.compressed import CompressConfig
-from graphprune.devices import module_device, move
 from graphprune.errors import UsageError
-from graphprune.finetune import FinetuneConfig, FinetuneResult, finetune
-from graphprune.learn import LearnConfig
-from graphprune.methods import Method, make_method
-from graphprune.objective import Objective, soft_cross_entropy
+from graphprune.importance.learn import LearnConfig
+from graphprune.importance.methods import Method, make_method
 from graphprune.options import Spec, build
 from graphprune.switches.method import SwitchMethod
+from graphprune.training.devices import module_device, move
+from graphprune.training.finetune import FinetuneConfig, FinetuneResult, finetune
+from graphprune.training.objective import Objective, soft_cross_entropy
 
 # Short names for ways of choosing channels. Any other registered method goes by its own name, with
 # options of its own and of LearnConfig: "l0{strength=30}", "sbp{mode=sequential,epochs=2}".

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from graphprune.groups import Analysis, Pin
+from graphprune.analysis.groups import Analysis, Pin
 
 HALF = 0.5
 TOLERANCE = 0.05

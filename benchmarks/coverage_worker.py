@@ -25,14 +25,14 @@ from benchmarks.coverage_record import Record, judge
 from benchmarks.models.randomise import randomise
 from benchmarks.zoos import ZOOS, zoo
 from graphprune import CompressConfig, compress
-from graphprune.capture import normalise_inputs
-from graphprune.compare import limit_for, max_relative_error
+from graphprune.capturing.capture import normalise_inputs
 from graphprune.compressed import Compressed
 from graphprune.errors import CertificateError, GraphpruneError
+from graphprune.graph.trees import to_plain
 from graphprune.io.text import one_line
 from graphprune.partial.result import PartialCompressed
+from graphprune.proof.compare import limit_for, max_relative_error
 from graphprune.quiet import quiet
-from graphprune.trees import to_plain
 
 TARGET = "channels=0.5"
 SHOWN = 8

@@ -21,10 +21,10 @@ from benchmarks.demo import digits, train
 from benchmarks.measure import macs, widths
 from benchmarks.training import error_percent
 from graphprune import CompressConfig, FinetuneConfig, SearchConfig
+from graphprune.choosing.ranking import RANKINGS
 from graphprune.compressed import Compressed
-from graphprune.finetune import finetune
-from graphprune.objective import Objective
-from graphprune.ranking import RANKINGS
+from graphprune.training.finetune import finetune
+from graphprune.training.objective import Objective
 
 SEARCH = "search"
 

@@ -15,10 +15,10 @@ from torch import nn
 
 from benchmarks.conditions import markdown_table, set_up
 from graphprune import LearnConfig, MaskedReference, analyse, capture, choose, learn_switches
+from graphprune.analysis.groups import Analysis
 from graphprune.criteria.base import Evidence
 from graphprune.criteria.magnitude import L2
 from graphprune.criteria.random import Random
-from graphprune.groups import Analysis
 from graphprune.switches.dirichlet import Dirichlet, Variant
 from graphprune.switches.placement import switch_sites
 

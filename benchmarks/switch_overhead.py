@@ -27,8 +27,8 @@ from torch import nn
 from benchmarks.conditions import RESULTS, append, conditions, set_up
 from benchmarks.measure import milliseconds
 from benchmarks.models import NAMES, build
-from graphprune.capture import capture
-from graphprune.groups import analyse
+from graphprune.analysis.groups import analyse
+from graphprune.capturing.capture import capture
 from graphprune.switches.base import total_penalty
 from graphprune.switches.dirichlet import Dirichlet, DirichletSwitch, Variant
 from graphprune.switches.network import SwitchedNetwork

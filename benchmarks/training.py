@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from benchmarks.data import Augment, Images, loader
-from graphprune.devices import Runtime, module_device, move
+from graphprune.training.devices import Runtime, module_device, move
 
 
 @dataclass(frozen=True)

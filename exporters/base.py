@@ -6,7 +6,7 @@ import abc
 from pathlib import Path
 from typing import ClassVar
 
-from graphprune.capture import Captured
+from graphprune.capturing.capture import Captured
 
 
 class Exporter(abc.ABC):

@@ -12,15 +12,15 @@ import torch
 from torch.export.graph_signature import TensorArgument
 from torch.utils import _pytree as pytree
 
-from graphprune.capture import Captured
+from graphprune.capturing.capture import Captured
 from graphprune.errors import ModelError
 from graphprune.exporters import onnx_experts  # noqa: F401 - its translations
 from graphprune.exporters.base import Exporter
 from graphprune.exporters.onnx_ops import TRANSLATIONS, WITHOUT_ONNX, first_cause
 from graphprune.exporters.program import export_program, shapes_with
-from graphprune.fresh_inputs import batch_size
+from graphprune.graph.trees import to_plain
+from graphprune.proof.fresh_inputs import batch_size
 from graphprune.quiet import quiet
-from graphprune.trees import to_plain
 
 
 @dataclass(frozen=True)

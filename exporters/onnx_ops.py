@@ -9,10 +9,10 @@ import torch
 from torch import fx
 
 from graphprune.errors import ModelError, UsageError
+from graphprune.graph.operators import foreign_calls, overloads_of
+from graphprune.graph.values import concrete, is_tensor, shape_of, source_line
 from graphprune.io.text import reason
-from graphprune.operators import foreign_calls, overloads_of
 from graphprune.quiet import quiet
-from graphprune.values import concrete, is_tensor, shape_of, source_line
 
 Translation = Callable[..., Any]
 """Called as the operator is, with ONNX values for its tensors; written in onnxscript's opsets."""

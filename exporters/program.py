@@ -11,20 +11,21 @@ import torch
 from torch import fx
 from torch.utils import _pytree as pytree
 
-from graphprune.capture import Captured
+from graphprune.capturing.capture import Captured
 from graphprune.errors import ModelError
-from graphprune.fresh_inputs import batch_size, with_batch
-from graphprune.graphmodule import TrainableGraphModule
+from graphprune.graph.graphmodule import TrainableGraphModule
+from graphprune.graph.trees import Inputs, is_plain, tensor_leaves, to_plain
 from graphprune.io.text import reason
+from graphprune.proof.fresh_inputs import batch_size, with_batch
 from graphprune.quiet import quiet
-from graphprune.trees import Inputs, is_plain, tensor_leaves, to_plain
 
 
 def export_program(captured: Captured) -> torch.export.ExportedProgram:
     """Export the graph in evaluation mode, with a free batch where the capture has one.
 
-    The program's inputs and outputs are plain containers (see :func:`graphprune.trees.to_plain`),
-    so that it can be loaded where the model's own classes are not installed.
+    The program's inputs and outputs are plain containers
+    (see :func:`graphprune.graph.trees.to_plain`), so that it can be loaded where the model's own
+    classes are not installed.
 
     Raises:
         ModelError: the module is not on the CPU, or torch.export refuses it.

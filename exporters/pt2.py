@@ -20,15 +20,15 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from graphprune.capture import Captured, capture
+from graphprune.capturing.capture import Captured, capture
 from graphprune.errors import ModelError
 from graphprune.exporters.base import Exporter
 from graphprune.exporters.program import export_program
-from graphprune.graphmodule import TrainableGraphModule
+from graphprune.graph.graphmodule import TrainableGraphModule
+from graphprune.graph.trees import tensor_leaves, to_plain
 from graphprune.io.modelfile import load_model
 from graphprune.io.text import reason
 from graphprune.quiet import quiet
-from graphprune.trees import tensor_leaves, to_plain
 
 FORMAT = 1
 _EXTRA = "graphprune.json"
@@ -92,7 +92,7 @@ def load_pt2(path: str | Path) -> tuple[TrainableGraphModule, Captured]:
 
     Returns:
         The module in evaluation mode, with the original parameter names, ready to be trained; and
-        the same as a :class:`graphprune.capture.Captured` with its example inputs.
+        the same as a :class:`graphprune.capturing.capture.Captured` with its example inputs.
 
     Raises:
         ModelError: the file is missing, damaged or was not written by :func:`save_pt2`.

@@ -17,10 +17,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from graphprune.certify import Certificate
 from graphprune.errors import UsageError
 from graphprune.exporters.trials import TrialRow, trials_table
 from graphprune.io.text import reason
+from graphprune.proof.certify import Certificate
 
 KIND = "graphprune-report"
 FORMAT = 1

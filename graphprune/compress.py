@@ -8,19 +8,19 @@ from typing import Any
 import torch
 from torch import nn
 
+from graphprune.choosing.cutoff import decide
+from graphprune.choosing.target import AutoTarget, Target, parse_target
 from graphprune.compressed import CompressConfig, Compressed
-from graphprune.cutoff import decide
 from graphprune.errors import ModelError
+from graphprune.importance.methods import Method, resolve_method
+from graphprune.importance.spread import check_auto
 from graphprune.into.state import SavedState
 from graphprune.io import Loss
-from graphprune.methods import Method, resolve_method
 from graphprune.partial.asked import Request, fraction_of
 from graphprune.partial.compress import compress_parts
 from graphprune.partial.result import PartialCompressed
 from graphprune.preconditions import check_asked
 from graphprune.run import begin
-from graphprune.spread import check_auto
-from graphprune.target import AutoTarget, Target, parse_target
 
 
 def compress(  # noqa: PLR0913 - the one call that users type; the rest is in the config
@@ -43,7 +43,7 @@ def compress(  # noqa: PLR0913 - the one call that users type; the rest is in th
         model: any module or exported program; it is evaluated in eval mode.
         example_inputs: a tensor, a tuple of arguments, or a dict of keyword arguments.
         target: fraction that stays, ``channels=0.5``, ``params=0.3`` or ``macs=0.4``; or ``auto``:
-            what switches learn to be unimportant goes, see :mod:`graphprune.cutoff`.
+            what switches learn to be unimportant goes, see :mod:`graphprune.choosing.cutoff`.
         method: kinds of switches such as ``dirichlet`` learn from data (Adamczewski & Park,
             Dirichlet Pruning, algorithm 1); criteria such as ``l2`` score without training;
             ``auto`` is dirichlet where there are data, else l2. A name, with options as in

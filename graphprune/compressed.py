@@ -10,23 +10,23 @@ from pathlib import Path
 from torch import nn
 from torch.fx.passes.infra.pass_base import PassBase
 
-from graphprune.budget import Choice
-from graphprune.capture import Captured
-from graphprune.certify import Certificate
+from graphprune.analysis.groups import Analysis
+from graphprune.capturing.capture import Captured
+from graphprune.choosing.budget import Choice
+from graphprune.choosing.plan import Plan
 from graphprune.clock import Clock
-from graphprune.deliver import deliver
-from graphprune.devices import Batch
+from graphprune.delivery.deliver import deliver
+from graphprune.delivery.reporting import make_report
 from graphprune.exporters.report import Report
 from graphprune.exporters.trials import TrialRow
-from graphprune.finetune import FinetuneConfig, FinetuneResult
-from graphprune.groups import Analysis
+from graphprune.importance.learn import LearnConfig
+from graphprune.importance.scoring import Scores
 from graphprune.into.apply import apply
 from graphprune.io import Loss
-from graphprune.learn import LearnConfig
-from graphprune.plan import Plan
 from graphprune.progress import Progress
-from graphprune.reporting import make_report
-from graphprune.scoring import Scores
+from graphprune.proof.certify import Certificate
+from graphprune.training.devices import Batch
+from graphprune.training.finetune import FinetuneConfig, FinetuneResult
 
 
 @dataclass(frozen=True)

@@ -9,21 +9,21 @@ from typing import Any
 import torch
 from torch import nn
 
-from graphprune.budget import choose
-from graphprune.capture import Captured, capture
+from graphprune.analysis.groups import Analysis, analyse
+from graphprune.capturing.capture import Captured, capture
+from graphprune.choosing.budget import choose
+from graphprune.choosing.target import KINDS, Target
 from graphprune.cutting import cut, prove
+from graphprune.delivery.measure import count_parameters, macs_per_example
 from graphprune.errors import TargetError, UsageError
-from graphprune.evaluate import evaluate
-from graphprune.feed import Feed, prepared
-from graphprune.groups import Analysis, analyse
+from graphprune.importance.learn import LearnConfig
+from graphprune.importance.methods import Method, resolve_method
+from graphprune.importance.scoring import Scores, score_channels
 from graphprune.io import Loss
-from graphprune.learn import LearnConfig
-from graphprune.measure import count_parameters, macs_per_example
-from graphprune.methods import Method, resolve_method
 from graphprune.preconditions import check_values
 from graphprune.progress import Progress
-from graphprune.scoring import Scores, score_channels
-from graphprune.target import KINDS, Target
+from graphprune.training.evaluate import evaluate
+from graphprune.training.feed import Feed, prepared
 
 CONTROLS = ("l2", "random")
 FRACTIONS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)

@@ -5,21 +5,21 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 
-from graphprune.capture import Captured
-from graphprune.certify import (
+from graphprune.analysis.groups import Analysis
+from graphprune.capturing.capture import Captured
+from graphprune.choosing.plan import Plan
+from graphprune.passes.base import run_passes
+from graphprune.passes.drop_unread import DropUnread
+from graphprune.passes.shrink import Shrink
+from graphprune.proof.certify import (
     Certificate,
     certify_shrink,
     check_inputs,
     describe_inputs,
     model_limit,
 )
-from graphprune.embed import embed
-from graphprune.groups import Analysis
-from graphprune.masked import MaskedReference
-from graphprune.passes.base import run_passes
-from graphprune.passes.drop_unread import DropUnread
-from graphprune.passes.shrink import Shrink
-from graphprune.plan import Plan
+from graphprune.proof.masked import MaskedReference
+from graphprune.shrinking.embed import embed
 
 
 def cut(whole: Captured, analysis: Analysis, plan: Plan) -> Captured:

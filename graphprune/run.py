@@ -8,25 +8,25 @@ from typing import Any
 import torch
 from torch import nn
 
-from graphprune.budget import Choice
-from graphprune.capture import Captured, capture
+from graphprune.analysis.groups import Analysis, analyse
+from graphprune.capturing.capture import Captured, capture
+from graphprune.choosing.budget import Choice
 from graphprune.clock import Clock
 from graphprune.compressed import CompressConfig, Compressed, Stages
 from graphprune.cutting import cut, prove
-from graphprune.evaluate import evaluate
 from graphprune.exporters.onnx_ops import require_onnx
-from graphprune.feed import Feed, prepared
-from graphprune.groups import Analysis, analyse
+from graphprune.importance.methods import Method
+from graphprune.importance.scoring import Scores, score_channels
 from graphprune.io import Loss
-from graphprune.methods import Method
 from graphprune.passes.base import run_passes
 from graphprune.passes.drop_unread import unread_parameters
 from graphprune.preconditions import check_values
-from graphprune.recalibrate import recalibrate_batchnorm
-from graphprune.rewrite import retrace_shapes
-from graphprune.scoring import Scores, score_channels
-from graphprune.tuning import tune
-from graphprune.userloss import checked_loss
+from graphprune.shrinking.rewrite import retrace_shapes
+from graphprune.training.evaluate import evaluate
+from graphprune.training.feed import Feed, prepared
+from graphprune.training.recalibrate import recalibrate_batchnorm
+from graphprune.training.tuning import tune
+from graphprune.training.userloss import checked_loss
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from torch import fx, nn
 from torch.fx.passes.infra.pass_base import PassBase, PassResult
 from torch.utils import _pytree as pytree
 
-from graphprune.capture import capture, normalise_inputs
+from graphprune.capturing.capture import capture, normalise_inputs
+from graphprune.graph.snapshot import Snapshot
 from graphprune.passes.base import pass_name, run_passes
-from graphprune.snapshot import Snapshot
 
 Compare = Callable[[Any, Any], None]
 

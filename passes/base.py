@@ -15,10 +15,10 @@ from torch import fx
 from torch.fx.passes.infra.pass_base import PassBase, PassResult
 
 from graphprune.errors import GraphpruneError, PassError, UsageError
+from graphprune.graph.snapshot import Snapshot
 from graphprune.io.text import one_line, reason
 from graphprune.options import Spec, build
 from graphprune.registry import PASSES
-from graphprune.snapshot import Snapshot
 
 
 class GraphPass(PassBase):

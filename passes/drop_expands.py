@@ -9,9 +9,9 @@ import torch
 from torch import fx
 from torch.fx.passes.infra.pass_base import PassResult
 
+from graphprune.graph.values import is_tensor, shape_of
 from graphprune.passes.base import GraphPass
 from graphprune.rules.pointwise import is_pointwise
-from graphprune.values import is_tensor, shape_of
 
 aten = torch.ops.aten
 

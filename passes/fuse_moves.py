@@ -9,10 +9,10 @@ import torch
 from torch import fx
 from torch.fx.passes.infra.pass_base import PassResult
 
+from graphprune.graph.replay import replay_movement
+from graphprune.graph.values import constant_of, is_tensor, shape_of
 from graphprune.passes.base import GraphPass
-from graphprune.replay import replay_movement
 from graphprune.rules.movement import is_rearrangement
-from graphprune.values import constant_of, is_tensor, shape_of
 
 aten = torch.ops.aten
 

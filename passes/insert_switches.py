@@ -10,14 +10,14 @@ import torch
 from torch import fx, nn
 from torch.fx.passes.infra.pass_base import PassResult
 
-from graphprune.aliases import Aliases
 from graphprune.errors import PassError
+from graphprune.graph.aliases import Aliases
+from graphprune.graph.schema import get_argument, set_argument
+from graphprune.graph.values import shape_of
 from graphprune.passes.base import GraphPass
-from graphprune.schema import get_argument, set_argument
 from graphprune.switches.affine import affine_index, affine_operands
 from graphprune.switches.gather import ScaleGatherer
 from graphprune.switches.sites import SwitchSite, group_sizes
-from graphprune.values import shape_of
 
 SWITCHES = "switches"
 

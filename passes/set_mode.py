@@ -10,8 +10,8 @@ import torch
 from torch import fx
 from torch.fx.passes.infra.pass_base import PassResult
 
+from graphprune.graph.schema import get_argument, has_argument, set_argument
 from graphprune.passes.base import GraphPass
-from graphprune.schema import get_argument, has_argument, set_argument
 
 # What operators call their "now training" flag; instance_norm's is on, too, without statistics.
 _FLAGS = ("training", "train", "use_input_stats")

@@ -9,13 +9,13 @@ import torch
 from torch import fx
 from torch.fx.passes.infra.pass_base import PassResult
 
+from graphprune.analysis.groups import Analysis
+from graphprune.choosing.plan import Plan
 from graphprune.errors import PassError
-from graphprune.groups import Analysis
+from graphprune.graph.values import get_tensor, is_tensor, set_tensor, shape_of
 from graphprune.passes.base import GraphPass
-from graphprune.plan import Plan
-from graphprune.refresh import refresh_shapes
-from graphprune.rewrite import Rewriter, misplaced, rewrite_graph
-from graphprune.values import get_tensor, is_tensor, set_tensor, shape_of
+from graphprune.shrinking.refresh import refresh_shapes
+from graphprune.shrinking.rewrite import Rewriter, misplaced, rewrite_graph
 
 
 @dataclass(frozen=True)

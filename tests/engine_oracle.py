@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from graphprune.budget import choose
-from graphprune.capture import Captured, capture
-from graphprune.compare import max_relative_error, require_informative
-from graphprune.graphmodule import TrainableGraphModule
-from graphprune.groups import Analysis, analyse
-from graphprune.masked import MaskedReference
+from graphprune.analysis.groups import Analysis, analyse
+from graphprune.capturing.capture import Captured, capture
+from graphprune.choosing.budget import choose
+from graphprune.choosing.plan import Plan
+from graphprune.graph.graphmodule import TrainableGraphModule
 from graphprune.passes.shrink import Shrink
-from graphprune.plan import Plan
+from graphprune.proof.compare import max_relative_error, require_informative
+from graphprune.proof.masked import MaskedReference
 
 LIMIT = 1e-4
 

@@ -14,14 +14,14 @@ from fuzz_blocks import Recipe, build
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from graphprune.budget import choose
-from graphprune.capture import Captured, capture
-from graphprune.compare import max_relative_error, require_informative
+from graphprune.analysis.groups import Analysis, analyse
+from graphprune.capturing.capture import Captured, capture
+from graphprune.choosing.budget import choose
+from graphprune.choosing.plan import Plan
 from graphprune.errors import CertificateError, TargetError
-from graphprune.groups import Analysis, analyse
-from graphprune.masked import MaskedReference
-from graphprune.plan import Plan
-from graphprune.values import get_tensor
+from graphprune.graph.values import get_tensor
+from graphprune.proof.compare import max_relative_error, require_informative
+from graphprune.proof.masked import MaskedReference
 
 LIMIT = 1e-7
 """Largest relative error in double precision; right cuts stay far below, wrong ones above."""
@@ -42,7 +42,7 @@ class Wish:
 
     Attributes:
         target: kind and fraction, as users write it.
-        ranking: one of graphprune.ranking.RANKINGS.
+        ranking: one of graphprune.choosing.ranking.RANKINGS.
         heads: what rows of grids may lose.
         seed: of the random scores.
         dynamic: whether the batch size is left free at capture, which takes twice as long.

@@ -14,7 +14,7 @@ from fuzz_check import Outcome, Wish, check
 from hypothesis import HealthCheck, Phase, event, given, note, settings
 from hypothesis import strategies as st
 
-from graphprune.ranking import RANKINGS
+from graphprune.choosing.ranking import RANKINGS
 
 _COMMON = {
     "deadline": None,

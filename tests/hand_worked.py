@@ -9,8 +9,8 @@ import torch
 from engine_oracle import LIMIT, Shrunk, prune
 from torch import nn
 
-from graphprune.capture import capture
-from graphprune.groups import Analysis, analyse
+from graphprune.analysis.groups import Analysis, analyse
+from graphprune.capturing.capture import capture
 from graphprune.labels.slots import varying
 
 Tensor = torch.Tensor

@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from graphprune.capture import Captured, capture
-from graphprune.groups import Analysis, analyse
-from graphprune.learn import LearnConfig, learn_switches
+from graphprune.analysis.groups import Analysis, analyse
+from graphprune.capturing.capture import Captured, capture
+from graphprune.importance.learn import LearnConfig, learn_switches
 from graphprune.switches.method import SwitchMethod
 from graphprune.switches.placement import switch_sites
 

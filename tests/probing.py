@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from graphprune.keep import Keep
+from graphprune.graph.values import shape_of
 from graphprune.labels.slots import Labels
 from graphprune.rules.context import Context
 from graphprune.rules.probe import Findings, probe
 from graphprune.rules.probed import label_probed
 from graphprune.rules.rule import NodeLabels
 from graphprune.rules.trial import Signature, signature_of, tensor_nodes
-from graphprune.values import shape_of
+from graphprune.shrinking.keep import Keep
 
 aten = torch.ops.aten
 T = torch.empty

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from graphprune.capture import Captured, capture
+from graphprune.capturing.capture import Captured, capture
 
 Heads = namedtuple("Heads", ["logits", "features"])
 

@@ -16,10 +16,10 @@ from benchmarks.models import build
 from benchmarks.training import Recipe, error_percent, train
 from graphprune import AutoTarget, LearnConfig
 from graphprune.errors import UsageError
-from graphprune.finetune import FinetuneConfig
-from graphprune.objective import Objective
 from graphprune.registry import CRITERIA, SWITCHES
 from graphprune.switches.dirichlet import Dirichlet
+from graphprune.training.finetune import FinetuneConfig
+from graphprune.training.objective import Objective
 
 
 def test_lenet_has_the_cost_counted_by_hand() -> None:

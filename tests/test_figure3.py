@@ -23,7 +23,7 @@ from benchmarks.paper.figure3_table import (
 )
 from benchmarks.paper.pool import errors
 from benchmarks.training import error_percent
-from graphprune.recalibrate import recalibrate_batchnorm
+from graphprune.training.recalibrate import recalibrate_batchnorm
 
 SIZES = {
     "lenet5": (20, 50, 500),

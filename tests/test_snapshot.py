@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import fx, nn
 
-from graphprune.snapshot import Snapshot
+from graphprune.graph.snapshot import Snapshot
 
 
 class Net(nn.Module):

@@ -8,9 +8,9 @@ from torch.utils import _pytree as pytree
 
 from benchmarks.zoos.wild_zoo import build, names
 from graphprune import compress
-from graphprune.capture import normalise_inputs
+from graphprune.capturing.capture import normalise_inputs
+from graphprune.graph.trees import to_plain
 from graphprune.quiet import quiet
-from graphprune.trees import to_plain
 
 MOST_PARAMETERS = 2_000_000
 

@@ -12,8 +12,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils import _pytree as pytree
 
 from benchmarks.models.levelling import levelled
-from graphprune.capture import normalise_inputs
-from graphprune.trees import Inputs, tensor_leaves, to_plain
+from graphprune.capturing.capture import normalise_inputs
+from graphprune.graph.trees import Inputs, tensor_leaves, to_plain
 
 AFFINE_NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
 SMALL, LARGE = 0.1, 100.0

@@ -20,15 +20,15 @@ from benchmarks.data import Images, loader
 from benchmarks.measure import macs, parameters, widths
 from benchmarks.paper.cutting import Ranked, plan_for, rank
 from benchmarks.training import error_percent
-from graphprune.capture import Captured
-from graphprune.channels import ChannelGroup
+from graphprune.analysis.channels import ChannelGroup
+from graphprune.analysis.groups import Analysis
+from graphprune.capturing.capture import Captured
+from graphprune.choosing.plan import Plan
 from graphprune.cutting import cut, prove
-from graphprune.devices import Runtime
 from graphprune.errors import CertificateError
-from graphprune.finetune import FinetuneConfig
-from graphprune.groups import Analysis
-from graphprune.plan import Plan
-from graphprune.recalibrate import recalibrate_batchnorm
+from graphprune.training.devices import Runtime
+from graphprune.training.finetune import FinetuneConfig
+from graphprune.training.recalibrate import recalibrate_batchnorm
 
 DENSE = "dense"
 DENSE_TUNED = "dense, tuned on"

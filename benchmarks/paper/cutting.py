@@ -10,13 +10,13 @@ from torch import nn
 
 from benchmarks.compressing import Task, method_and_learning
 from benchmarks.data import loader
-from graphprune.budget import choose
-from graphprune.capture import Captured, capture
+from graphprune.analysis.groups import Analysis, analyse
+from graphprune.capturing.capture import Captured, capture
+from graphprune.choosing.budget import choose
+from graphprune.choosing.plan import Plan, plan_from_classes
 from graphprune.cutting import cut, prove
-from graphprune.groups import Analysis, analyse
-from graphprune.learn import LearnConfig
-from graphprune.plan import Plan, plan_from_classes
-from graphprune.scoring import Scores, score_channels
+from graphprune.importance.learn import LearnConfig
+from graphprune.importance.scoring import Scores, score_channels
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from benchmarks.paper.cutting import Ranked, plan_at_widths, rank, small_model
 from benchmarks.paper.figure3_table import SETS, tables
 from benchmarks.paper.pool import Widths, errors
 from benchmarks.training import error_percent
-from graphprune.recalibrate import recalibrate_batchnorm
+from graphprune.training.recalibrate import recalibrate_batchnorm
 
 EVAL_BATCH = 1000
 PROVED = 3

@@ -15,11 +15,11 @@ import torch
 from torch import fx
 
 from benchmarks.paper.cutting import Ranked, plan_at_widths
-from graphprune.groups import Analysis
-from graphprune.keep import Keep
-from graphprune.masked import MaskedReference
+from graphprune.analysis.groups import Analysis
+from graphprune.graph.values import is_tensor
+from graphprune.proof.masked import MaskedReference
 from graphprune.rules.table import find_rule
-from graphprune.values import is_tensor
+from graphprune.shrinking.keep import Keep
 
 Widths = tuple[int, ...]
 

@@ -23,8 +23,8 @@ from benchmarks.measure import macs, parameters
 from benchmarks.paper.cutting import plan_for, rank, small_model
 from benchmarks.paper.table1_rows import rows_of, table
 from benchmarks.training import error_percent
-from graphprune.finetune import FinetuneConfig, finetune
-from graphprune.objective import Objective
+from graphprune.training.finetune import FinetuneConfig, finetune
+from graphprune.training.objective import Objective
 
 # bn-scale is left out, for LeNet-5 has no norm; lamp too, which within a layer orders as l2 does.
 ROWS = (

@@ -1,4 +1,4 @@
-"""The command line: ``graphprune compress``, ``inspect``, ``verify``, ``passes``."""
+"""The command line: one file for each command."""
 
 from graphprune.cli.main import cli, main
 

@@ -143,8 +143,8 @@ def deliver_to(place: Output, work: Callable[[Any], Any]) -> None:
 
 
 def _run(progress: Any, onnx: bool, **given: Any) -> Any:
+    from graphprune.choosing.target import parse_target
     from graphprune.compress import compress as run
-    from graphprune.target import parse_target
 
     target = parse_target(given["target"])
     source, common = read_request(given, onnx, progress)
@@ -158,12 +158,12 @@ def read_request(given: dict[str, Any], onnx: bool, progress: Any) -> tuple[Sour
         UsageError: an option or a file is refused.
     """
     from graphprune.compressed import CompressConfig
-    from graphprune.deliver import require_deliverable
+    from graphprune.delivery.deliver import require_deliverable
     from graphprune.errors import UsageError
-    from graphprune.finetune import FinetuneConfig
+    from graphprune.importance.learn import LearnConfig
     from graphprune.io import load_loss
-    from graphprune.learn import LearnConfig
     from graphprune.passes.base import make_pass
+    from graphprune.training.finetune import FinetuneConfig
 
     if given["batch_size"] < 1:
         raise UsageError(f"--batch-size is {given['batch_size']}; give at least 1")
@@ -203,7 +203,7 @@ def read_request(given: dict[str, Any], onnx: bool, progress: Any) -> tuple[Sour
 def _method(given: dict[str, Any]) -> Any:
     """The method's name, or the Dirichlet switch with the options that are of it alone."""
     from graphprune.errors import UsageError
-    from graphprune.methods import AUTO, LEARNED, make_method
+    from graphprune.importance.methods import AUTO, LEARNED, make_method
     from graphprune.switches.dirichlet import Dirichlet
 
     own = {"variant": given["variant"], "scale": given["switch_scale"]}

@@ -60,8 +60,8 @@ def curve(as_json: bool, margin: float, **given: Any) -> None:
       graphprune curve model.pt2 --data train.npz --json > curve.json
     """
     from graphprune.curve import CurveConfig, draw_curve
+    from graphprune.importance.learn import LearnConfig
     from graphprune.io import load_loss
-    from graphprune.learn import LearnConfig
 
     console = Console(stderr=True)
     learn = LearnConfig(epochs=given["switch_epochs"], seed=given["seed"])

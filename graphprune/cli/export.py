@@ -30,7 +30,7 @@ def export(folder: str, exporter: str, output: str, debug: bool) -> None:
       graphprune export out/ --to 'onnx{opset=18,optimise=false}' -o deploy/
       graphprune export out/ --to package.module:Class -o deploy/
     """
-    from graphprune.export import export as run
+    from graphprune.delivery.export import export as run
 
     exported = run(folder, exporter, output)
     for file in exported.files:

@@ -31,9 +31,9 @@ def inspect(members: bool, as_json: bool, **given: Any) -> None:
       graphprune inspect model.pt2 --members
       graphprune inspect model.pt2 --json > groups.json
     """
-    from graphprune.capture import capture
-    from graphprune.groups import analyse
-    from graphprune.overview import overview
+    from graphprune.analysis.groups import analyse
+    from graphprune.analysis.overview import overview
+    from graphprune.capturing.capture import capture
 
     source = read_source(given)
     captured = capture(source.loaded.model, source.inputs)

@@ -47,7 +47,7 @@ def verify(folder: str, debug: bool) -> None:
     Example:
       graphprune verify out/
     """
-    from graphprune.verify import verify as check
+    from graphprune.delivery.verify import verify as check
 
     certificate = check(folder)
     output_console().print(

@@ -57,8 +57,8 @@ def search(
 
 
 def _run(progress: Any, onnx: bool, **given: Any) -> Any:
-    from graphprune.search import SearchConfig, budget_of
-    from graphprune.search import search as run
+    from graphprune.searching.search import SearchConfig, budget_of
+    from graphprune.searching.search import search as run
 
     target = budget_of(given["target"])
     SearchConfig(given["trials"], given["examples"])  # refused before the long work

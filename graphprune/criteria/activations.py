@@ -13,7 +13,7 @@ import torch
 from graphprune.criteria.base import Evidence, sum_by_channel
 from graphprune.criteria.runs import Runs, for_every_channel
 from graphprune.criteria.watch import Place, reading_places, watch
-from graphprune.devices import move
+from graphprune.training.devices import move
 
 
 class _Moments:

@@ -8,15 +8,15 @@ from typing import Protocol
 
 import torch
 
-from graphprune.capture import Captured
-from graphprune.channels import ChannelGroup
-from graphprune.devices import Batch
+from graphprune.analysis.channels import ChannelGroup
+from graphprune.analysis.groups import Analysis
+from graphprune.capturing.capture import Captured
 from graphprune.errors import ModelError, UsageError
-from graphprune.groups import Analysis
+from graphprune.graph.values import get_tensor
 from graphprune.io.loss import Loss
 from graphprune.labels.slots import Slot
 from graphprune.progress import Progress
-from graphprune.values import get_tensor
+from graphprune.training.devices import Batch
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from typing import ClassVar
 import torch
 from torch import fx
 
-from graphprune.channels import ChannelGroup
+from graphprune.analysis.channels import ChannelGroup
+from graphprune.analysis.groups import Analysis
 from graphprune.criteria.base import Evidence, parameters_by_channel, sum_by_channel
 from graphprune.criteria.magnitude import L2
-from graphprune.groups import Analysis
+from graphprune.graph.schema import get_argument
 from graphprune.io.text import few
-from graphprune.schema import get_argument
 from graphprune.switches.affine import affine_operands
 
 

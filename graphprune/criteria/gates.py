@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from graphprune.analysis.groups import Analysis
 from graphprune.criteria.runs import Runs
 from graphprune.criteria.sloped import gradients
-from graphprune.devices import move
-from graphprune.groups import Analysis
 from graphprune.passes.insert_switches import InsertSwitches
 from graphprune.switches.network import batch_first_groups
 from graphprune.switches.placement import switch_sites
 from graphprune.switches.sites import group_sizes
+from graphprune.training.devices import move
 
 
 class Gate(nn.Module):

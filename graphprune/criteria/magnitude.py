@@ -9,8 +9,8 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from graphprune.analysis.groups import Analysis
 from graphprune.criteria.base import Evidence, parameters_of
-from graphprune.groups import Analysis
 from graphprune.labels.slots import varying
 
 _PART = 1 << 18

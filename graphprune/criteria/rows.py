@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from graphprune.channels import ChannelGroup
+from graphprune.analysis.channels import ChannelGroup
+from graphprune.analysis.groups import Analysis
 from graphprune.criteria.base import weights_by_channel
-from graphprune.groups import Analysis
 
 
 def coupled_rows(analysis: Analysis, group: ChannelGroup) -> torch.Tensor:

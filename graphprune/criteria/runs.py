@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from graphprune.analysis.groups import Analysis
 from graphprune.criteria.base import Evidence, given_data
-from graphprune.devices import Runtime
 from graphprune.errors import DataError
-from graphprune.feed import call_arguments, count_examples
-from graphprune.groups import Analysis
 from graphprune.io.text import few
+from graphprune.training.devices import Runtime
+from graphprune.training.feed import call_arguments, count_examples
 
 
 @dataclass(frozen=True)

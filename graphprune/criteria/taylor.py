@@ -11,9 +11,9 @@ from graphprune.criteria.base import Evidence, parameters_by_channel, sum_by_cha
 from graphprune.criteria.runs import Runs, for_every_channel
 from graphprune.criteria.signal import Signal
 from graphprune.criteria.sloped import check_found, gradients
-from graphprune.devices import move
+from graphprune.graph.values import get_tensor
 from graphprune.progress import LossLog
-from graphprune.values import get_tensor
+from graphprune.training.devices import move
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import fx, nn
 
+from graphprune.analysis.groups import Analysis
 from graphprune.criteria.base import positions
-from graphprune.groups import Analysis
 
 Note = Callable[[torch.Tensor], None]
 _WATCHERS = "watchers"

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 
+from graphprune.analysis.groups import Analysis
 from graphprune.errors import ModelError, UsageError
 from graphprune.features.places import View, find_views
-from graphprune.groups import Analysis
 from graphprune.io.text import few
 
 MOST_MAPS = 4000

@@ -11,24 +11,24 @@ import numpy as np
 import torch
 from torch import nn
 
-from graphprune.capture import Captured, capture
-from graphprune.credibility import separated
+from graphprune.analysis.groups import analyse
+from graphprune.capturing.capture import Captured, capture
 from graphprune.errors import UsageError
 from graphprune.features.choose import check_amount, choose_groups, ends, rank
 from graphprune.features.examples import Example, given_examples, held_out_examples
 from graphprune.features.observe import Seen, observe
 from graphprune.features.places import View, find_views
 from graphprune.features.result import Channel, Features, GroupFeatures, ShownInput
-from graphprune.feed import Feed, prepared
-from graphprune.groups import analyse
+from graphprune.graph.trees import tensor_leaves
+from graphprune.graph.values import shape_of, source_line
+from graphprune.importance.credibility import separated
+from graphprune.importance.learn import LearnConfig
+from graphprune.importance.methods import Method, resolve_method
+from graphprune.importance.scoring import Scores, score_channels
 from graphprune.io import Loss
-from graphprune.learn import LearnConfig
-from graphprune.methods import Method, resolve_method
 from graphprune.preconditions import check_values
 from graphprune.progress import Progress
-from graphprune.scoring import Scores, score_channels
-from graphprune.trees import tensor_leaves
-from graphprune.values import shape_of, source_line
+from graphprune.training.feed import Feed, prepared
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch.utils.data import Subset
 
-from graphprune.capture import Captured, normalise_inputs
+from graphprune.capturing.capture import Captured, normalise_inputs
 from graphprune.errors import DataError, UsageError
-from graphprune.feed import Feed, call_arguments, count_examples
+from graphprune.graph.trees import Inputs, replace_tensors, tensor_leaves
 from graphprune.io.inputs import check_inputs_fit
-from graphprune.trees import Inputs, replace_tensors, tensor_leaves
+from graphprune.training.feed import Feed, call_arguments, count_examples
 
 _LOOKED_THROUGH = 64
 

@@ -10,10 +10,9 @@ from functools import partial
 import torch
 from torch.utils import _pytree as pytree
 
-from graphprune.capture import Captured
+from graphprune.capturing.capture import Captured
 from graphprune.criteria.base import sum_by_channel
 from graphprune.criteria.watch import Place, watch
-from graphprune.devices import Runtime, move
 from graphprune.errors import DataError
 from graphprune.features.channel import channel_part
 from graphprune.features.examples import Example, fixed_batch
@@ -21,6 +20,7 @@ from graphprune.features.places import View
 from graphprune.features.result import Activation
 from graphprune.io.text import reason
 from graphprune.progress import Progress
+from graphprune.training.devices import Runtime, move
 
 Seen = dict[tuple[str, int], Activation]
 

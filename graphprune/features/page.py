@@ -8,12 +8,12 @@ from importlib.metadata import version
 
 import numpy as np
 
-from graphprune.credibility import INDISTINCT, LEVEL
 from graphprune.features.forms import Form, form_of, input_form
 from graphprune.features.observe import NEGLIGIBLE
 from graphprune.features.pictures import MOST_POINTS, Scale, bar, colour_map, line, photograph
 from graphprune.features.result import Activation, Channel, Features, GroupFeatures, ShownInput
 from graphprune.features.style import STYLE
+from graphprune.importance.credibility import INDISTINCT, LEVEL
 from graphprune.io.text import few
 
 # The page's pixels, a byte each before compression, are shared out among its maps.

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import fx
 
-from graphprune.channels import ChannelGroup
+from graphprune.analysis.channels import ChannelGroup
+from graphprune.analysis.groups import Analysis
 from graphprune.criteria.base import positions
 from graphprune.criteria.watch import Place, depending_on_inputs, reading_places
-from graphprune.groups import Analysis
 from graphprune.switches.placement import switch_sites
 from graphprune.switches.sites import SwitchSite
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from graphprune.capture import Captured
-from graphprune.certify import BATCHES, check_inputs, independent_outputs, model_limit
-from graphprune.compare import prove_equal
+from graphprune.analysis.groups import Analysis
+from graphprune.capturing.capture import Captured
 from graphprune.errors import CertificateError, UsageError
-from graphprune.fresh_inputs import batch_size
-from graphprune.groups import Analysis
+from graphprune.graph.trees import Inputs
 from graphprune.into.attributes import set_certain
 from graphprune.into.blame import explain
 from graphprune.into.constructor import own_shapes
@@ -20,8 +18,10 @@ from graphprune.into.sizes import sizes_by_module
 from graphprune.into.state import SavedState, fill, named_tensors, unique_tensors
 from graphprune.into.trace import Call, GraphValues, Progress, follow, unknown_calls
 from graphprune.io.text import reason
+from graphprune.proof.certify import BATCHES, check_inputs, independent_outputs, model_limit
+from graphprune.proof.compare import prove_equal
+from graphprune.proof.fresh_inputs import batch_size
 from graphprune.quiet import quiet
-from graphprune.trees import Inputs
 
 _SUSPICIOUS = 0.02
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import fx, nn
 
+from graphprune.graph.values import source_line
 from graphprune.into.sizes import Sizes
 from graphprune.into.trace import Progress
 from graphprune.io.text import reason
-from graphprune.values import source_line
 
 _OURS = (Path(torch.__file__).parent, Path(__file__).parent.parent)
 

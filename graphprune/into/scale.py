@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import fx
 
+from graphprune.graph.replay import replay
+from graphprune.graph.values import concrete, is_tensor, shape_of
 from graphprune.into.sizes import module_path
-from graphprune.replay import replay
 from graphprune.rules.table import find_rule
-from graphprune.values import concrete, is_tensor, shape_of
 
 aten = torch.ops.aten
 

@@ -13,8 +13,8 @@ import torch
 from torch import fx, nn
 from torch.utils import _pytree as pytree
 
+from graphprune.graph.trees import Inputs, tensor_leaves
 from graphprune.quiet import quiet
-from graphprune.trees import Inputs, tensor_leaves
 
 _CLOSE = 2e-5
 _Sums = tuple[float, float]

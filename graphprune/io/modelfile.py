@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from graphprune.errors import ModelError, UnsafePickleError
+from graphprune.graph.operators import unknown_operators
 from graphprune.io.archive import check_program_archive, is_program_archive, operator_names
 from graphprune.io.hints import Example, example_from_metadata, model_metadata
 from graphprune.io.imports import working_directory_importable
@@ -27,7 +28,6 @@ from graphprune.io.statedict import (
     find_in_checkpoint,
 )
 from graphprune.io.text import few, one_line, reason
-from graphprune.operators import unknown_operators
 from graphprune.quiet import quiet_libraries
 
 _KINDS = "a .pt2 program, or a .pt, .pth or .safetensors file"

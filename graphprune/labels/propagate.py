@@ -6,13 +6,13 @@ import torch
 from torch import fx
 
 from graphprune.errors import UsageError
+from graphprune.graph.values import get_tensor, is_free, shape_of
 from graphprune.labels.slots import Labels, clean, varying
 from graphprune.rules.context import Context
 from graphprune.rules.contraction import is_kernel
 from graphprune.rules.probed import label_probed
 from graphprune.rules.rule import NodeLabels
 from graphprune.rules.table import find_rule
-from graphprune.values import get_tensor, is_free, shape_of
 
 
 def propagate(module: fx.GraphModule) -> Context:

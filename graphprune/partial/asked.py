@@ -6,12 +6,12 @@ import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from graphprune.choosing.target import AutoTarget, Target
 from graphprune.criteria.base import needs_data
 from graphprune.errors import ModelError, UsageError
+from graphprune.importance.methods import AUTO, Method, resolve_method
 from graphprune.io.text import one_line
-from graphprune.methods import AUTO, Method, resolve_method
 from graphprune.switches.method import SwitchMethod
-from graphprune.target import AutoTarget, Target
 
 if TYPE_CHECKING:
     from graphprune.compressed import CompressConfig

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from graphprune.capture import Captured
-from graphprune.trees import Inputs, tensor_leaves
+from graphprune.capturing.capture import Captured
+from graphprune.graph.trees import Inputs, tensor_leaves
 
 
 @dataclass(frozen=True)

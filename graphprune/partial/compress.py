@@ -12,14 +12,16 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from graphprune.budget import choose
-from graphprune.capture import normalise_inputs
-from graphprune.certify import Certificate, describe_inputs
+from graphprune.capturing.capture import normalise_inputs
+from graphprune.choosing.budget import choose
+from graphprune.choosing.target import Target
 from graphprune.clock import Clock
+from graphprune.delivery.measure import count_parameters
 from graphprune.errors import ModelError
 from graphprune.exporters.onnx_ops import require_onnx
+from graphprune.graph.trees import Inputs
+from graphprune.importance.scoring import score_channels
 from graphprune.io.text import few, one_line, reason
-from graphprune.measure import count_parameters
 from graphprune.partial.asked import Request, allowed, explain
 from graphprune.partial.observe import run
 from graphprune.partial.parts import Found, Part, find_parts
@@ -27,9 +29,7 @@ from graphprune.partial.place import Built, place
 from graphprune.partial.prove import certify_whole
 from graphprune.partial.result import Background, PartialCompressed
 from graphprune.partial.share import Whole, share_out
-from graphprune.scoring import score_channels
-from graphprune.target import Target
-from graphprune.trees import Inputs
+from graphprune.proof.certify import Certificate, describe_inputs
 
 
 def compress_parts(

@@ -8,8 +8,8 @@ from pathlib import Path
 import safetensors.torch
 from torch import nn
 
-from graphprune.deliver import deliver as deliver_part
-from graphprune.deliver import require_deliverable
+from graphprune.delivery.deliver import deliver as deliver_part
+from graphprune.delivery.deliver import require_deliverable
 from graphprune.errors import ModelError
 from graphprune.exporters.output_folder import PARTS, WEIGHTS, output_folder
 from graphprune.exporters.report import file_hash

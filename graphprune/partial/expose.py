@@ -9,9 +9,9 @@ from typing import Any
 from torch import fx
 from torch.utils import _pytree as pytree
 
-from graphprune.capture import Captured
-from graphprune.graphmodule import TrainableGraphModule
-from graphprune.values import get_tensor, is_tensor
+from graphprune.capturing.capture import Captured
+from graphprune.graph.graphmodule import TrainableGraphModule
+from graphprune.graph.values import get_tensor, is_tensor
 
 
 def expose(captured: Captured, names: Collection[str]) -> TrainableGraphModule:

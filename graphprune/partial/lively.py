@@ -7,10 +7,10 @@ from dataclasses import replace
 import torch
 from torch.utils import _pytree as pytree
 
-from graphprune.capture import Captured
-from graphprune.certify import check_inputs, independent_outputs, model_limit
-from graphprune.compare import require_informative
+from graphprune.capturing.capture import Captured
 from graphprune.errors import CertificateError
+from graphprune.proof.certify import check_inputs, independent_outputs, model_limit
+from graphprune.proof.compare import require_informative
 
 
 def lively(captured: Captured) -> Captured:

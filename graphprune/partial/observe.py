@@ -13,11 +13,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from graphprune.graph.trees import Inputs, tensor_leaves
 from graphprune.into.state import SavedState
 from graphprune.partial.calls import Calls, copy_of, signature
 from graphprune.partial.hooks import watched_calls
 from graphprune.quiet import quiet
-from graphprune.trees import Inputs, tensor_leaves
 
 MOST_SIGNATURES = 8
 """Unlike calls of one submodule that are looked at; a generate loop has one a step."""

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from graphprune.capture import Captured, capture
+from graphprune.analysis.groups import Analysis, analyse
+from graphprune.capturing.capture import Captured, capture
 from graphprune.errors import GraphpruneError
-from graphprune.groups import Analysis, analyse
+from graphprune.graph.trees import Inputs
 from graphprune.partial.calls import Calls, serves, with_rows
 from graphprune.partial.expose import expose
 from graphprune.partial.lively import lively
 from graphprune.partial.observe import observe, read_outside
-from graphprune.trees import Inputs
 
 NOT_CALLED = "it is not called as a module while the model runs"
 

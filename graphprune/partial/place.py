@@ -7,16 +7,12 @@ from dataclasses import dataclass, field, replace
 
 from torch import nn
 
-from graphprune.budget import Choice
-from graphprune.certify import (
-    Certificate,
-    certify_shrink,
-    check_inputs,
-    describe_inputs,
-    model_limit,
-)
+from graphprune.choosing.budget import Choice
+from graphprune.choosing.plan import Plan
 from graphprune.clock import Clock
 from graphprune.errors import GraphpruneError
+from graphprune.graph.trees import Inputs
+from graphprune.importance.scoring import Scores
 from graphprune.io.text import one_line, reason
 from graphprune.partial.asked import Request
 from graphprune.partial.observe import run
@@ -27,9 +23,13 @@ from graphprune.partial.reference import PartReference
 from graphprune.partial.result import Placed
 from graphprune.passes.base import run_passes
 from graphprune.passes.shrink import Shrink
-from graphprune.plan import Plan
-from graphprune.scoring import Scores
-from graphprune.trees import Inputs
+from graphprune.proof.certify import (
+    Certificate,
+    certify_shrink,
+    check_inputs,
+    describe_inputs,
+    model_limit,
+)
 
 
 @dataclass

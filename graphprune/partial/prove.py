@@ -12,17 +12,17 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from graphprune.capture import Captured
-from graphprune.certify import check_inputs
-from graphprune.compare import max_relative_error
+from graphprune.capturing.capture import Captured
 from graphprune.errors import CertificateError
-from graphprune.fresh_inputs import fresh_inputs
+from graphprune.graph.trees import Inputs, tensor_leaves
 from graphprune.io.tensors import output_tensors
 from graphprune.partial.calls import copy_of
 from graphprune.partial.hooks import watched_calls
 from graphprune.partial.observe import run
 from graphprune.partial.reference import PartReference
-from graphprune.trees import Inputs, tensor_leaves
+from graphprune.proof.certify import check_inputs
+from graphprune.proof.compare import max_relative_error
+from graphprune.proof.fresh_inputs import fresh_inputs
 
 _DRAWS = 2
 

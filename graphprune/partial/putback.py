@@ -7,14 +7,14 @@ from typing import Any
 
 from torch import nn
 
-from graphprune.capture import Captured
+from graphprune.capturing.capture import Captured
 from graphprune.errors import GraphpruneError, ModelError
+from graphprune.graph.values import set_tensor
 from graphprune.into.apply import apply
 from graphprune.io.text import one_line
 from graphprune.partial.calls import serves
 from graphprune.partial.observe import own_tensors
 from graphprune.partial.parts import Part
-from graphprune.values import set_tensor
 
 CLASS = "class"
 GRAPH = "graph"

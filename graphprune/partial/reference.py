@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from graphprune.groups import Analysis
-from graphprune.masked import MaskedReference
+from graphprune.analysis.groups import Analysis
+from graphprune.choosing.plan import Plan, fingerprint
+from graphprune.graph.trees import Inputs
 from graphprune.partial.calls import serves
 from graphprune.partial.parts import Part
-from graphprune.plan import Plan, fingerprint
-from graphprune.trees import Inputs
+from graphprune.proof.masked import MaskedReference
 
 
 def plan_for(analysis: Analysis, plan: Plan) -> Plan:

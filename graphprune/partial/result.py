@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from graphprune.certify import Certificate
+from graphprune.choosing.plan import Plan
 from graphprune.clock import Clock
+from graphprune.delivery.measure import count_parameters
 from graphprune.exporters.report import GroupRow, Measured, PinRow, versions
-from graphprune.measure import count_parameters
 from graphprune.partial.prove import WholeProof
 from graphprune.partial.report import LeftRow, PartialReport, PartRow
-from graphprune.plan import Plan
+from graphprune.proof.certify import Certificate
 
 if TYPE_CHECKING:
     from graphprune.compressed import Compressed

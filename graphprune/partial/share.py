@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from graphprune.budget import TOLERANCE, Choice, choose
-from graphprune.cost import cost_model
+from graphprune.analysis.groups import Analysis
+from graphprune.choosing.budget import TOLERANCE, Choice, choose
+from graphprune.choosing.cost import cost_model
+from graphprune.choosing.plan import Plan
+from graphprune.choosing.target import Target
 from graphprune.errors import TargetError
-from graphprune.groups import Analysis
 from graphprune.partial.parts import Part
-from graphprune.plan import Plan
-from graphprune.target import Target
 
 _STEPS = 12  # halvings of the channel fraction: finer than one channel of 4096
 
@@ -67,7 +67,7 @@ def share_out(
         scores: by part and group.
         target: what fraction of the whole model stays.
         whole: see :class:`Whole`; of no account for ``channels``.
-        choose: chooses the channels of one graph, see :func:`graphprune.budget.choose`.
+        choose: chooses the channels of one graph, see :func:`graphprune.choosing.budget.choose`.
 
     Raises:
         TargetError: even one channel a layer is too many.

@@ -8,13 +8,13 @@ from pathlib import Path
 import safetensors
 import torch
 
-from graphprune.certify import Certificate
 from graphprune.errors import CertificateError
 from graphprune.exporters.output_folder import ARTEFACTS, PARTS, WEIGHTS
 from graphprune.exporters.pt2 import load_pt2
 from graphprune.exporters.report import file_hash
 from graphprune.io.text import few, reason
 from graphprune.partial.report import PartialReport, PartRow
+from graphprune.proof.certify import Certificate
 
 _GRAPH_PREFIX = "graph."
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx
 
+from graphprune.graph.schema import get_argument, set_argument
+from graphprune.graph.values import concrete_int, is_tensor
 from graphprune.labels.slots import Shape
 from graphprune.rules.axes import tensor_arguments
-from graphprune.schema import get_argument, set_argument
-from graphprune.values import concrete_int, is_tensor
 
 if TYPE_CHECKING:
-    from graphprune.masked import MaskedValues
-    from graphprune.rewrite import Rewriter
+    from graphprune.proof.masked import MaskedValues
+    from graphprune.shrinking.rewrite import Rewriter
 
 Masked = Callable[..., Any]
 """``masked(keep, *args, **kwargs)``: the operator over kept elements alone. ``keep`` holds a bool

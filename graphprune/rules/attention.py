@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import fx
 
+from graphprune.graph.values import shape_of
 from graphprune.labels.slots import Labels, Shape, pad_left, unsqueeze, varying
 from graphprune.rules.context import Context
 from graphprune.rules.rule import Rule, register
-from graphprune.values import shape_of
 
 
 def label_attention(context: Context, node: fx.Node) -> Labels:

@@ -14,10 +14,10 @@ import torch
 from torch import fx
 
 from graphprune.errors import UsageError
+from graphprune.graph.values import is_tensor, shape_of
 from graphprune.labels.slots import Labels, Shape, Slot, varying
 from graphprune.rules.context import Context
 from graphprune.rules.rule import NodeLabels
-from graphprune.values import is_tensor, shape_of
 
 _NAME = re.compile(r"[A-Za-z_]\w*!?|1|\.\.\.")
 _REST = "..."

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import fx
 
-from graphprune.cut import find_cut
+from graphprune.graph.replay import replay_movement
+from graphprune.graph.values import is_tensor, shape_of, source_line, static_dims
 from graphprune.labels.atoms import AtomStore, PinRecord
 from graphprune.labels.slots import Labels, Shape, Slot, along, clean, compact, first_along, varying
-from graphprune.replay import replay_movement
 from graphprune.rules.joining import Join
 from graphprune.rules.rule import NodeLabels
-from graphprune.values import is_tensor, shape_of, source_line, static_dims
+from graphprune.shrinking.cut import find_cut
 
 
 def _without_dims(slot: Slot, dims: set[int]) -> Slot:

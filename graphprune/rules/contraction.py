@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx
 
+from graphprune.graph.schema import get_argument, set_argument
+from graphprune.graph.values import concrete, is_tensor, shape_of
 from graphprune.labels.slots import (
     Labels,
     Shape,
@@ -21,11 +23,9 @@ from graphprune.labels.slots import (
 from graphprune.rules.context import Context
 from graphprune.rules.pointwise import is_pointwise
 from graphprune.rules.rule import Rule, overloads, register
-from graphprune.schema import get_argument, set_argument
-from graphprune.values import concrete, is_tensor, shape_of
 
 if TYPE_CHECKING:
-    from graphprune.rewrite import Rewriter
+    from graphprune.shrinking.rewrite import Rewriter
 
 aten = torch.ops.aten
 

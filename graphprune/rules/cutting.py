@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx
 
+from graphprune.graph.values import concrete, concrete_int, shape_of
 from graphprune.labels.slots import compact, varying
 from graphprune.rules.context import Context
 from graphprune.rules.movement import label_move
 from graphprune.rules.rule import NodeLabels, Rule, register
-from graphprune.values import concrete, concrete_int, shape_of
 
 if TYPE_CHECKING:
-    from graphprune.rewrite import Rewriter
+    from graphprune.shrinking.rewrite import Rewriter
 
 aten = torch.ops.aten
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import fx
 
+from graphprune.graph.values import shape_of
 from graphprune.labels.slots import Labels, unsqueeze, varying
 from graphprune.rules.context import Context
 from graphprune.rules.rule import Rule, overloads, register
-from graphprune.values import shape_of
 
 
 def label_grouped_product(context: Context, node: fx.Node) -> Labels:

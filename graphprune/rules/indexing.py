@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx
 
+from graphprune.graph.replay import replay
+from graphprune.graph.values import concrete, constant_of, is_tensor, shape_of
 from graphprune.labels.slots import Labels, Slot, clean, compact, pad_left, varying
-from graphprune.replay import replay
 from graphprune.rules.context import Context
 from graphprune.rules.rule import NodeLabels, Rule, overloads, register
-from graphprune.values import concrete, constant_of, is_tensor, shape_of
 
 if TYPE_CHECKING:
-    from graphprune.rewrite import Rewriter
+    from graphprune.shrinking.rewrite import Rewriter
 
 aten = torch.ops.aten
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx
 
+from graphprune.graph.schema import set_argument
+from graphprune.graph.values import concrete, concrete_int, is_tensor, shape_of
 from graphprune.labels.slots import Labels, clean, varying
 from graphprune.rules.context import Context
 from graphprune.rules.rule import NodeLabels, Rule, overloads, register
-from graphprune.schema import set_argument
-from graphprune.values import concrete, concrete_int, is_tensor, shape_of
 
 if TYPE_CHECKING:
-    from graphprune.rewrite import Rewriter
+    from graphprune.shrinking.rewrite import Rewriter
 
 aten = torch.ops.aten
 

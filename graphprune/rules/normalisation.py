@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx
 
+from graphprune.graph.schema import get_argument, has_argument, set_argument
+from graphprune.graph.values import concrete, shape_of
 from graphprune.labels.slots import Labels, merge_dims, split_dim, varying
 from graphprune.rules.context import Context
 from graphprune.rules.rule import Rule, register
-from graphprune.schema import get_argument, has_argument, set_argument
-from graphprune.values import concrete, shape_of
 
 if TYPE_CHECKING:
-    from graphprune.masked import MaskedValues
-    from graphprune.rewrite import Rewriter
+    from graphprune.proof.masked import MaskedValues
+    from graphprune.shrinking.rewrite import Rewriter
 
 aten = torch.ops.aten
 

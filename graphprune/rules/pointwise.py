@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import fx
 
+from graphprune.graph.values import shape_of
 from graphprune.labels.slots import Labels, varying
 from graphprune.rules.context import Context
 from graphprune.rules.rule import NodeLabels, Rule, overloads, register
-from graphprune.values import shape_of
 
 # Element-wise, but without torch's pointwise tag.
 _UNTAGGED = (

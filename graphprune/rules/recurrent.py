@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import fx
 
+from graphprune.graph.schema import get_argument
+from graphprune.graph.values import shape_of
 from graphprune.labels.slots import Labels, Slot, along, clean, varying
 from graphprune.rules.context import Context
 from graphprune.rules.rule import NodeLabels, Rule, overloads, register
-from graphprune.schema import get_argument
-from graphprune.values import shape_of
 
 
 def label_recurrent(context: Context, node: fx.Node) -> NodeLabels:

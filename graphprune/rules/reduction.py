@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx
 
+from graphprune.graph.schema import get_argument, has_argument
+from graphprune.graph.values import concrete, shape_of
 from graphprune.labels.slots import Labels, varying
 from graphprune.rules.context import Context
 from graphprune.rules.rule import NodeLabels, Rule, overloads, register
-from graphprune.schema import get_argument, has_argument
-from graphprune.values import concrete, shape_of
 
 if TYPE_CHECKING:
-    from graphprune.masked import MaskedValues
+    from graphprune.proof.masked import MaskedValues
 
 aten = torch.ops.aten
 

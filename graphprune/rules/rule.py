@@ -13,9 +13,9 @@ from graphprune.errors import UsageError
 from graphprune.labels.slots import Labels, Slot
 
 if TYPE_CHECKING:
-    from graphprune.masked import MaskedValues
-    from graphprune.rewrite import Rewriter
+    from graphprune.proof.masked import MaskedValues
     from graphprune.rules.context import Context
+    from graphprune.shrinking.rewrite import Rewriter
 
 NodeLabels = Labels | list[Labels]
 """Labels of a node's value: of one tensor, or a list for a node with several outputs."""

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx
 
+from graphprune.graph.schema import get_argument, has_argument
+from graphprune.graph.values import concrete_int, is_tensor, shape_of, static_dims
 from graphprune.labels.slots import Labels, along, clean, varying
 from graphprune.rules.context import Context
 from graphprune.rules.movement import is_view, label_move, rewrite_sizes
 from graphprune.rules.rule import NodeLabels, Rule, overloads, register
-from graphprune.schema import get_argument, has_argument
-from graphprune.values import concrete_int, is_tensor, shape_of, static_dims
 
 if TYPE_CHECKING:
-    from graphprune.rewrite import Rewriter
+    from graphprune.shrinking.rewrite import Rewriter
 
 aten = torch.ops.aten
 

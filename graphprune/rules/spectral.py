@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import fx
 
+from graphprune.graph.schema import get_argument
+from graphprune.graph.values import concrete, shape_of
 from graphprune.labels.slots import Labels, varying
 from graphprune.rules.context import Context
 from graphprune.rules.pointwise import label_like_first, label_pointwise
 from graphprune.rules.rule import Rule, overloads, register
-from graphprune.schema import get_argument
-from graphprune.values import concrete, shape_of
 
 
 def transformed_dims(node: fx.Node) -> list[int]:

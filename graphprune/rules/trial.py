@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
+from graphprune.graph.values import concrete, concrete_int, is_tensor, shape_of
 from graphprune.labels.slots import Shape
-from graphprune.values import concrete, concrete_int, is_tensor, shape_of
 
 DRAWS = ("normal", "positive", "negative", "wide", "normal")
 """Kinds of random data: a maximum, say, is hard to tell from a sum's kin on one kind alone."""

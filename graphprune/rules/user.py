@@ -10,16 +10,16 @@ import torch
 from torch import fx
 
 from graphprune.errors import GraphpruneError, UsageError
+from graphprune.graph.operators import overloads_of
+from graphprune.graph.replay import replay_movement
+from graphprune.graph.schema import get_argument
+from graphprune.graph.values import concrete, is_tensor, shape_of, source_line
 from graphprune.io.text import reason
 from graphprune.labels.slots import Labels, Shape
-from graphprune.operators import overloads_of
-from graphprune.replay import replay_movement
 from graphprune.rules.adapters import Masked, Rewrite, adapt_masked, adapt_rewrite
 from graphprune.rules.axes import Axes, tensor_arguments
 from graphprune.rules.context import Context
 from graphprune.rules.rule import NodeLabels, Rule, register
-from graphprune.schema import get_argument
-from graphprune.values import concrete, is_tensor, shape_of, source_line
 
 
 @dataclass(frozen=True)

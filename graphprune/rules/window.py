@@ -7,11 +7,11 @@ import re
 
 from torch import fx
 
+from graphprune.graph.schema import get_argument
+from graphprune.graph.values import concrete, shape_of
 from graphprune.labels.slots import Labels, clean, varying
 from graphprune.rules.context import Context
 from graphprune.rules.rule import NodeLabels, Rule, overloads, register
-from graphprune.schema import get_argument
-from graphprune.values import concrete, shape_of
 
 
 def label_window(context: Context, node: fx.Node) -> NodeLabels:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from graphprune.schema import get_argument, has_argument, schema_of
-from graphprune.values import shape_of
+from graphprune.graph.schema import get_argument, has_argument, schema_of
+from graphprune.graph.values import shape_of
 
 # All end in a product with `weight` and a sum with `bias`. The weight of the first kind runs along
 # dimension 1 of the value, that of the second along its last dimensions.

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from graphprune.cost import cost_model
-from graphprune.groups import Analysis
+from graphprune.analysis.groups import Analysis
+from graphprune.choosing.cost import cost_model
 from graphprune.labels.slots import Labels, Slot, varying
 
 
@@ -17,10 +17,11 @@ class ExpectedMacs(nn.Module):
     """Share of the dense MACs to expect when every channel is open with its own probability.
 
     For each contraction it is the product of the expected open shares of the channel dimensions of
-    its index space, as :class:`graphprune.cost.CostModel` counts kept channels: with probabilities
-    of 0 and 1 both agree. In between, channels are taken to be independent, which is exact for
-    independent gates unless one group feeds and is fed by the same contraction (``x + conv(x)``):
-    there the variance of its open share is left out, at most 1 / (4 D) of that contraction's MACs.
+    its index space, as :class:`graphprune.choosing.cost.CostModel` counts kept channels: with
+    probabilities of 0 and 1 both agree. In between, channels are taken to be independent, which is
+    exact for independent gates unless one group feeds and is fed by the same contraction
+    (``x + conv(x)``): there the variance of its open share is left out, at most 1 / (4 D) of that
+    contraction's MACs.
 
     Left out as well: what stands for whole rows only (attention heads) counts as open, and the
     balance that rectangular weights demand of rows is not asked for.

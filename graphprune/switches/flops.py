@@ -26,9 +26,9 @@ from typing import ClassVar
 
 import torch
 
+from graphprune.analysis.groups import Analysis
 from graphprune.errors import UsageError
-from graphprune.groups import Analysis
-from graphprune.methods import make_method
+from graphprune.importance.methods import make_method
 from graphprune.switches.base import Switch
 from graphprune.switches.expected_macs import ExpectedMacs
 from graphprune.switches.gate import Gate

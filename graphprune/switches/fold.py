@@ -10,9 +10,9 @@ from dataclasses import replace
 import torch
 from torch import fx, nn
 
-from graphprune.capture import Captured
-from graphprune.rewrite import retrace_shapes
-from graphprune.schema import get_argument
+from graphprune.capturing.capture import Captured
+from graphprune.graph.schema import get_argument
+from graphprune.shrinking.rewrite import retrace_shapes
 from graphprune.switches.affine import affine_index, affine_operands
 from graphprune.switches.gather import laid_out
 from graphprune.switches.sites import SwitchSite

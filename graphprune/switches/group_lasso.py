@@ -28,7 +28,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from graphprune.groups import Analysis
+from graphprune.analysis.groups import Analysis
 from graphprune.switches.affine import affine_index
 from graphprune.switches.base import Switch
 from graphprune.switches.method import SwitchGroup, SwitchMethod, require_positive

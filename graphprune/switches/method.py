@@ -7,8 +7,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from graphprune.analysis.groups import Analysis
 from graphprune.errors import UsageError
-from graphprune.groups import Analysis
 from graphprune.switches.base import Switch
 
 Weights = Literal["frozen", "trained"]

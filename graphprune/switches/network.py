@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from graphprune.capture import Captured
-from graphprune.devices import move
-from graphprune.feed import call_arguments, count_examples
-from graphprune.graphmodule import TrainableGraphModule
+from graphprune.capturing.capture import Captured
+from graphprune.graph.graphmodule import TrainableGraphModule
+from graphprune.graph.schema import get_argument
+from graphprune.graph.trees import Inputs
 from graphprune.passes.insert_switches import InsertSwitches
-from graphprune.schema import get_argument
 from graphprune.switches.affine import affine_index
 from graphprune.switches.base import Switch
 from graphprune.switches.sites import SwitchSite
-from graphprune.trees import Inputs
+from graphprune.training.devices import move
+from graphprune.training.feed import call_arguments, count_examples
 
 
 class SwitchedNetwork:
@@ -81,7 +81,7 @@ class SwitchedNetwork:
         return {name: state[name].detach().cpu().clone() for name in self._names}
 
     def inputs(self, inputs: Any) -> Inputs:
-        """A batch's inputs as (args, kwargs), see :func:`graphprune.feed.call_arguments`."""
+        """A batch's inputs as (args, kwargs), see :mod:`graphprune.training.feed`."""
         return call_arguments(self._captured, inputs)
 
     def set_examples(self, inputs: Inputs) -> None:

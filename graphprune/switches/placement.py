@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from graphprune.channels import ChannelGroup
+from graphprune.analysis.channels import ChannelGroup
+from graphprune.analysis.groups import Analysis
 from graphprune.criteria.base import positions
-from graphprune.groups import Analysis
 from graphprune.labels.slots import Slot, varying
 from graphprune.rules.table import find_rule
 from graphprune.switches.sites import SwitchSite

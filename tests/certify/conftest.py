@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import small_models
 
-from graphprune.capture import Captured
+from graphprune.capturing.capture import Captured
 from graphprune.exporters.onnx import export_onnx
 from graphprune.exporters.pt2 import save_pt2
 

@@ -15,9 +15,12 @@ import small_models
 import torch
 from torch import nn
 
-import graphprune.reload
-from graphprune.capture import Captured, capture
-from graphprune.certify import (
+import graphprune.proof.reload
+from graphprune.capturing.capture import Captured, capture
+from graphprune.errors import CertificateError
+from graphprune.exporters.onnx import export_onnx
+from graphprune.exporters.pt2 import save_pt2
+from graphprune.proof.certify import (
     Certificate,
     certify,
     certify_onnx,
@@ -26,11 +29,8 @@ from graphprune.certify import (
     check_inputs,
     independent_outputs,
 )
-from graphprune.errors import CertificateError
-from graphprune.exporters.onnx import export_onnx
-from graphprune.exporters.pt2 import save_pt2
-from graphprune.fresh_inputs import fresh_inputs
-from graphprune.reload import reloaded_outputs
+from graphprune.proof.fresh_inputs import fresh_inputs
+from graphprune.proof.reload import reloaded_outputs
 
 
 def _changed(captured: Captured, name: str) -> Captured:
@@ -161,7 +161,7 @@ def test_reload_stops_a_process_that_hangs(delivered: tuple[Captured, Path]) -> 
 
 def test_the_fresh_process_finds_dependencies_only(tmp_path: Path) -> None:
     (tmp_path / "users_model.py").write_text("class Net: ...\n", encoding="utf-8")
-    script = Path(graphprune.reload.__file__).with_name("reload_check.py")
+    script = Path(graphprune.proof.reload.__file__).with_name("reload_check.py")
     code = f"""
 import importlib.util, runpy, sys
 sys.path.insert(0, {str(tmp_path)!r})

@@ -10,13 +10,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphprune.compare import (
+from graphprune.errors import CertificateError
+from graphprune.proof.compare import (
     limit_for,
     max_relative_error,
     prove_equal,
     require_informative,
 )
-from graphprune.errors import CertificateError
 
 Pair = namedtuple("Pair", ["a", "b"])
 

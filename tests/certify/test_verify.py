@@ -12,13 +12,13 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from graphprune.capture import Captured
-from graphprune.certify import Certificate
+from graphprune.capturing.capture import Captured
+from graphprune.choosing.plan import Plan
+from graphprune.delivery.measure import count_parameters
+from graphprune.delivery.verify import verify
 from graphprune.errors import GraphpruneError
 from graphprune.exporters.report import Measured, Report, file_hash
-from graphprune.measure import count_parameters
-from graphprune.plan import Plan
-from graphprune.verify import verify
+from graphprune.proof.certify import Certificate
 
 _FILES = ("model.onnx", "model.pt2", "plan.json")
 

@@ -172,7 +172,7 @@ def test_a_failed_certificate_leaves_nothing(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The ONNX file is that of another model."""
-    deliver = sys.modules["graphprune.deliver"]
+    deliver = sys.modules["graphprune.delivery.deliver"]
     original = deliver.export_onnx
 
     def export_wrong(captured: Any, *rest: Any, **options: Any) -> Any:

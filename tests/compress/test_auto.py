@@ -24,13 +24,13 @@ from graphprune import (
     parse_target,
     score_channels,
 )
-from graphprune.budget import Choice
+from graphprune.choosing.budget import Choice
 from graphprune.compressed import Compressed
 from graphprune.errors import TargetError, UsageError
 from graphprune.exporters.report import Report
-from graphprune.learn import LearnResult
-from graphprune.methods import make_method
-from graphprune.scoring import Scores
+from graphprune.importance.learn import LearnResult
+from graphprune.importance.methods import make_method
+from graphprune.importance.scoring import Scores
 from graphprune.switches.dirichlet import Dirichlet
 from graphprune.switches.group_lasso import LassoScale
 

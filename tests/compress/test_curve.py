@@ -7,14 +7,14 @@ import torch
 from torch import nn
 
 from graphprune import analyse, capture
-from graphprune.budget import choose
+from graphprune.choosing.budget import choose
 from graphprune.criteria.magnitude import L2
 from graphprune.curve import Curve, CurveConfig, Point, draw_curve
 from graphprune.errors import DataError, TargetError, UsageError
-from graphprune.feed import prepared
-from graphprune.learn import LearnConfig
-from graphprune.masked import MaskedReference
-from graphprune.scoring import score_channels
+from graphprune.importance.learn import LearnConfig
+from graphprune.importance.scoring import score_channels
+from graphprune.proof.masked import MaskedReference
+from graphprune.training.feed import prepared
 
 
 def net() -> nn.Module:

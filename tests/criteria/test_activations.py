@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from graphprune.capture import capture
+from graphprune.analysis.groups import analyse
+from graphprune.capturing.capture import capture
 from graphprune.criteria.activations import ActivationMean, ActivationVariance
 from graphprune.criteria.base import Criterion, Evidence
 from graphprune.errors import DataError, UsageError
-from graphprune.groups import analyse
 
 
 class Stream(nn.Module):

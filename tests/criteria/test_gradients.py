@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from graphprune.capture import Captured, capture
+from graphprune.analysis.groups import Analysis, analyse
+from graphprune.capturing.capture import Captured, capture
 from graphprune.criteria.base import Evidence
 from graphprune.criteria.fisher import Fisher
 from graphprune.criteria.obd import OptimalBrainDamage
 from graphprune.criteria.taylor import Taylor
 from graphprune.errors import DataError, TrainingError, UsageError
-from graphprune.groups import Analysis, analyse
 from graphprune.io.loss import reproduce
 
 Data = list[tuple[Any, Any]]

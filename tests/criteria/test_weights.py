@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from graphprune.capture import capture
+from graphprune.analysis.groups import analyse
+from graphprune.capturing.capture import capture
 from graphprune.criteria.base import Criterion, Evidence
 from graphprune.criteria.bn_scale import NormScale
 from graphprune.criteria.cosine import ALONE, Cosine
@@ -15,7 +16,6 @@ from graphprune.criteria.fpgm import GeometricMedian
 from graphprune.criteria.lamp import Lamp
 from graphprune.criteria.magnitude import L2
 from graphprune.criteria.rows import channel_rows, coupled_rows
-from graphprune.groups import analyse
 
 
 def evidence(model: nn.Module, *shape: int) -> Evidence:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from graphprune.capture import capture
+from graphprune.capturing.capture import capture
 from graphprune.errors import ModelError
 
 Tensor = torch.Tensor

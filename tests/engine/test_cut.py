@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import fx
 
-from graphprune.capture import capture
-from graphprune.cut import alike, find_cut
+from graphprune.capturing.capture import capture
+from graphprune.graph.replay import replay_movement
+from graphprune.graph.values import is_tensor, shape_of
 from graphprune.labels.slots import compact
-from graphprune.replay import replay_movement
-from graphprune.values import is_tensor, shape_of
+from graphprune.shrinking.cut import alike, find_cut
 
 MOVES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "permute": lambda x: x.permute(2, 0, 1),

@@ -12,7 +12,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from graphprune.foretold import ForetellResults
+from graphprune.capturing.foretold import ForetellResults
 
 aten = torch.ops.aten
 

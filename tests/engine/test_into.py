@@ -24,8 +24,8 @@ from benchmarks.models.lenet import LeNet5
 from graphprune.compress import compress
 from graphprune.compressed import CompressConfig
 from graphprune.errors import UsageError
-from graphprune.finetune import FinetuneConfig
 from graphprune.into.apply import apply
+from graphprune.training.finetune import FinetuneConfig
 
 
 class Twin(nn.Module):

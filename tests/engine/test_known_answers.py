@@ -12,9 +12,9 @@ from hand_worked import Net, Tensor, conv, examine, groups, half, pins, without
 from torch import nn
 from torch.nn import functional as F
 
-from graphprune.capture import capture
-from graphprune.groups import analyse
-from graphprune.plan import plan_from_classes
+from graphprune.analysis.groups import analyse
+from graphprune.capturing.capture import capture
+from graphprune.choosing.plan import plan_from_classes
 
 
 def test_chain() -> None:

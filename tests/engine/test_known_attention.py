@@ -8,9 +8,9 @@ from hand_worked import Net, Tensor, examine, groups, half
 from torch import nn
 from torch.nn import functional as F
 
-from graphprune.budget import choose
-from graphprune.capture import capture
-from graphprune.groups import analyse
+from graphprune.analysis.groups import analyse
+from graphprune.capturing.capture import capture
+from graphprune.choosing.budget import choose
 
 
 class Attention(nn.Module):

@@ -12,9 +12,9 @@ from hand_worked import IMAGE, Net, Tensor, conv, examine, groups, half, pins, w
 from torch import nn
 from torch.nn import functional as F
 
-from graphprune.capture import capture
-from graphprune.groups import analyse
-from graphprune.plan import plan_from_classes
+from graphprune.analysis.groups import analyse
+from graphprune.capturing.capture import capture
+from graphprune.choosing.plan import plan_from_classes
 
 
 def test_grouped_convolution_keeps_as_many_in_each_group_but_not_the_same() -> None:

@@ -10,8 +10,8 @@ from engine_oracle import LIMIT, compare, shrink
 from hand_worked import IMAGE, Net, Tensor, conv, examine, groups, half, without
 from torch import nn
 
-from graphprune.capture import capture
-from graphprune.plan import plan_from_classes
+from graphprune.capturing.capture import capture
+from graphprune.choosing.plan import plan_from_classes
 
 
 def test_concatenation_keeps_its_parts_apart() -> None:

@@ -11,7 +11,7 @@ from engine_networks import network
 from engine_oracle import LIMIT, Shrunk, compare, compress
 
 from graphprune.errors import CertificateError
-from graphprune.values import get_tensor
+from graphprune.graph.values import get_tensor
 
 MODELS = {
     "convolutions": (("residual", 2, 3), ("dense", 3, 1), ("depthwise", 1, 2), ("squeeze", 3, 0)),

@@ -17,12 +17,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.models import build
-from graphprune.budget import TOLERANCE, choose
-from graphprune.capture import Captured, capture
-from graphprune.cost import cost_model
+from graphprune.analysis.groups import Analysis, analyse
+from graphprune.capturing.capture import Captured, capture
+from graphprune.choosing.budget import TOLERANCE, choose
+from graphprune.choosing.cost import cost_model
+from graphprune.choosing.plan import Plan, PlanError
 from graphprune.errors import TargetError
-from graphprune.groups import Analysis, analyse
-from graphprune.plan import Plan, PlanError
 
 PROGRAMS: tuple[Program, ...] = (
     (("transposed", 3, 3), ("depthwise", 1, 2), ("perceptron", 2, 1), ("squeeze", 2, 0)),

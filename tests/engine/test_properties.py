@@ -13,8 +13,8 @@ from fuzz_blocks import BLOCKS, FRAMES, Recipe, build
 from fuzz_check import LIMIT, Wish, check
 from fuzz_profiles import Tally, run_examples
 
-from graphprune.capture import capture
-from graphprune.groups import analyse
+from graphprune.analysis.groups import analyse
+from graphprune.capturing.capture import capture
 
 SHARES = 4
 """Of the 300 examples, so that they spread over test workers."""

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from graphprune import CompressConfig, analyse, capture, choose, compress
+from graphprune.analysis.groups import Analysis
+from graphprune.choosing.isomorphic import signatures
 from graphprune.errors import TargetError
-from graphprune.groups import Analysis
-from graphprune.isomorphic import signatures
 
 
 class Block(nn.Module):

@@ -12,11 +12,11 @@ from small_models import PerExample
 from torch import nn
 
 from graphprune import compress
-from graphprune.capture import capture
+from graphprune.analysis.groups import analyse
+from graphprune.capturing.capture import capture
 from graphprune.criteria.base import Evidence
 from graphprune.criteria.magnitude import L2
 from graphprune.exporters.pt2 import load_pt2, save_pt2
-from graphprune.groups import analyse
 
 FOUND = {
     "a slice keeps a channel": (

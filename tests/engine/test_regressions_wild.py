@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from graphprune.capture import capture
+from graphprune.capturing.capture import capture
 from graphprune.compress import compress
 from graphprune.compressed import CompressConfig, Compressed
 from graphprune.errors import UsageError

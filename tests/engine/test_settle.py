@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import fx, nn
 
+from graphprune.analysis.settle import Settlement, settle
 from graphprune.labels.atoms import NONE
 from graphprune.rules.context import Context
-from graphprune.settle import Settlement, settle
 
 
 def settled(context: Context) -> Settlement:

@@ -12,8 +12,8 @@ from engine_oracle import LIMIT, compress, prune, state_names
 from benchmarks.models import build
 from benchmarks.models.randomise import randomise
 from benchmarks.models.wide_resnet import WideResNet
-from graphprune.capture import Captured, capture
-from graphprune.groups import Analysis, analyse
+from graphprune.analysis.groups import Analysis, analyse
+from graphprune.capturing.capture import Captured, capture
 
 OF_TORCHVISION = ("resnet50", "mobilenet_v2", "densenet121", "resnext50_32x4d")
 NAMES = ("lenet5", "vgg16_bn", "resnet56", "wide_resnet28_10", "vit", "vit_unfused")

@@ -15,10 +15,10 @@ from click.testing import CliRunner
 from torch import nn
 
 from graphprune import compress, load
-from graphprune.capture import Captured
+from graphprune.capturing.capture import Captured
 from graphprune.cli import cli
+from graphprune.delivery.export import export
 from graphprune.errors import CertificateError, ModelError, UsageError
-from graphprune.export import export
 from graphprune.exporters.base import Exporter
 from graphprune.exporters.onnx import export_onnx
 

@@ -9,11 +9,11 @@ import torch
 from small_models import PerExample
 
 from graphprune import compress, verify
-from graphprune.deliver import LATENCY_BATCH
+from graphprune.delivery.deliver import LATENCY_BATCH
 from graphprune.errors import CertificateError
 from graphprune.exporters.pt2 import load_pt2
 from graphprune.exporters.report import Report
-from graphprune.onnxrun import OnnxModel
+from graphprune.proof.onnxrun import OnnxModel
 
 BATCH = 2
 

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from graphprune.delivery.measure import count_macs, count_parameters, latencies, macs_per_example
 from graphprune.errors import ModelError
-from graphprune.measure import count_macs, count_parameters, latencies, macs_per_example
 
 
 class _Attention(nn.Module):

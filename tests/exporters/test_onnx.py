@@ -11,13 +11,13 @@ import small_models
 import torch
 from torch import nn
 
-from graphprune.capture import Captured, capture
-from graphprune.compare import max_relative_error
+from graphprune.capturing.capture import Captured, capture
 from graphprune.errors import ModelError
 from graphprune.exporters.onnx import OnnxExporter, export_onnx
-from graphprune.fresh_inputs import fresh_inputs
-from graphprune.onnxrun import OnnxModel
-from graphprune.trees import tensor_leaves
+from graphprune.graph.trees import tensor_leaves
+from graphprune.proof.compare import max_relative_error
+from graphprune.proof.fresh_inputs import fresh_inputs
+from graphprune.proof.onnxrun import OnnxModel
 
 _NAMES = {
     "traits": (["image", "scale"], ["output_0", "output_1"], "batch"),

@@ -12,17 +12,17 @@ import small_models
 import torch
 from torch import nn
 
-from graphprune.capture import Captured
-from graphprune.compare import max_relative_error
+from graphprune.capturing.capture import Captured
+from graphprune.delivery.load import load
 from graphprune.errors import ModelError, UnsafePickleError
 from graphprune.exporters.onnx import export_onnx
 from graphprune.exporters.program import export_program
 from graphprune.exporters.pt2 import load_pt2, save_pt2
-from graphprune.fresh_inputs import fresh_inputs
+from graphprune.graph.trees import is_plain, tensor_leaves
 from graphprune.io.archive import check_program_archive
-from graphprune.load import load
-from graphprune.onnxrun import OnnxModel
-from graphprune.trees import is_plain, tensor_leaves
+from graphprune.proof.compare import max_relative_error
+from graphprune.proof.fresh_inputs import fresh_inputs
+from graphprune.proof.onnxrun import OnnxModel
 
 
 def test_no_record_is_a_pickle(exported: tuple[str, Captured, Path]) -> None:

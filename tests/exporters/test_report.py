@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from graphprune.certify import Certificate
 from graphprune.errors import UsageError
 from graphprune.exporters.report import (
     GroupRow,
@@ -19,6 +18,7 @@ from graphprune.exporters.report import (
     file_hash,
     versions,
 )
+from graphprune.proof.certify import Certificate
 
 _REPORT = Report(
     source="net[v2].pt2",

@@ -12,8 +12,8 @@ from torch import distributions
 
 from graphprune import CompressConfig, LearnConfig, compress
 from graphprune.compressed import Compressed
-from graphprune.credibility import indistinct, separated
 from graphprune.exporters.report import Report
+from graphprune.importance.credibility import indistinct, separated
 from graphprune.switches.dirichlet import DirichletSwitch
 from graphprune.switches.vcnp import SaliencySwitch
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from graphprune.capture import capture
-from graphprune.devices import Runtime, module_device, move, run_module
+from graphprune.capturing.capture import capture
 from graphprune.progress import LossLog
+from graphprune.training.devices import Runtime, module_device, move, run_module
 
 
 def test_devices_baked_into_a_graph_move_with_it() -> None:

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from graphprune.capture import capture
+from graphprune.capturing.capture import capture
 from graphprune.errors import DataError, TrainingError, UsageError
-from graphprune.finetune import FinetuneConfig, finetune
-from graphprune.graphmodule import TrainableGraphModule
-from graphprune.objective import Objective, soft_cross_entropy
-from graphprune.recalibrate import recalibrate_batchnorm
+from graphprune.graph.graphmodule import TrainableGraphModule
+from graphprune.training.finetune import FinetuneConfig, finetune
+from graphprune.training.objective import Objective, soft_cross_entropy
+from graphprune.training.recalibrate import recalibrate_batchnorm
 
 Data = list[tuple[tuple[torch.Tensor, ...], torch.Tensor | None]]
 

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from graphprune.capture import Captured, capture
+from graphprune.capturing.capture import Captured, capture
 from graphprune.errors import DataError, TrainingError, UsageError
-from graphprune.learn import LearnConfig, learn_switches
+from graphprune.importance.learn import LearnConfig, learn_switches
 from graphprune.passes.insert_switches import InsertSwitches
 from graphprune.switches.dirichlet import Dirichlet, DirichletSwitch
 from graphprune.switches.method import SwitchGroup

@@ -6,9 +6,9 @@ import pytest
 import torch
 from planted import planted_plain
 
-from graphprune import scoring
-from graphprune.learn import LearnConfig
-from graphprune.scoring import score_channels
+from graphprune.importance import scoring
+from graphprune.importance.learn import LearnConfig
+from graphprune.importance.scoring import score_channels
 from graphprune.switches.bc_gnj import GroupNormalJeffreys
 from graphprune.switches.placement import switch_sites
 

@@ -15,7 +15,7 @@ PLUGIN = Path(__file__).parents[1] / "plugins" / "example_plugin"
 USE = """
 import torch
 from torch import nn
-from graphprune.capture import capture
+from graphprune.capturing.capture import capture
 from graphprune.passes import make_pass, run_passes
 from graphprune.registry import PASSES
 from graphprune.testing import assert_pass

@@ -19,8 +19,8 @@ from partial_models import (
 from torch import nn
 
 from graphprune import CompressConfig, compress
+from graphprune.delivery.measure import count_parameters
 from graphprune.errors import ModelError, TargetError, UsageError
-from graphprune.measure import count_parameters
 from graphprune.partial.result import PartialCompressed
 
 

@@ -11,10 +11,10 @@ from torch import nn
 from benchmarks.models.vit import Vit, VitConfig
 from graphprune import Shrink, analyse, capture, choose, score_channels
 from graphprune.errors import PassError
-from graphprune.learn import LearnConfig
-from graphprune.refresh import refresh_shapes
-from graphprune.rewrite import retrace_shapes
-from graphprune.values import get_tensor, is_tensor, set_tensor
+from graphprune.graph.values import get_tensor, is_tensor, set_tensor
+from graphprune.importance.learn import LearnConfig
+from graphprune.shrinking.refresh import refresh_shapes
+from graphprune.shrinking.rewrite import retrace_shapes
 
 
 def shrunk(model: nn.Module, example: torch.Tensor) -> torch.fx.GraphModule:
@@ -27,7 +27,9 @@ def shrunk(model: nn.Module, example: torch.Tensor) -> torch.fx.GraphModule:
 
 @pytest.mark.parametrize("fused", [True, False])
 def test_shapes_are_those_of_fake_tensors(monkeypatch: pytest.MonkeyPatch, fused: bool) -> None:
-    monkeypatch.setattr("graphprune.refresh.retrace_shapes", lambda _: pytest.fail("slow road"))
+    monkeypatch.setattr(
+        "graphprune.shrinking.refresh.retrace_shapes", lambda _: pytest.fail("slow road")
+    )
     module = shrunk(Vit(VitConfig(fused=fused, depth=1)).eval(), torch.randn(2, 3, 32, 32))
     slow = copy.deepcopy(module)
     retrace_shapes(slow)

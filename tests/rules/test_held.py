@@ -13,9 +13,9 @@ from click.testing import CliRunner, Result
 from custom_ops import Network, inputs
 
 import graphprune
+from graphprune.analysis.held import held_back, short_source
 from graphprune.cli import cli
 from graphprune.errors import TargetError, UsageError
-from graphprune.held import held_back, short_source
 from graphprune.rules import plugins
 from graphprune.rules.rule import RULES
 

@@ -11,12 +11,12 @@ from op_reasons import REASONS
 from op_record import Around, kept_by_name, recomputed, zeroed
 from op_records import RECORDS
 
-from graphprune.budget import choose
-from graphprune.capture import Captured, capture
-from graphprune.compare import max_relative_error
+from graphprune.analysis.groups import Analysis, analyse
+from graphprune.capturing.capture import Captured, capture
+from graphprune.choosing.budget import choose
+from graphprune.choosing.plan import Plan
 from graphprune.errors import GraphpruneError, TargetError
-from graphprune.groups import Analysis, analyse
-from graphprune.plan import Plan
+from graphprune.proof.compare import max_relative_error
 from graphprune.rules.movement import MOVE
 from graphprune.rules.pointwise import POINTWISE
 from graphprune.rules.rule import RULES, Rule

@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from graphprune import analyse, capture
-from graphprune.allocate import Allocator, Share
-from graphprune.budget import TOLERANCE, choose
+from graphprune.analysis.groups import Analysis
+from graphprune.choosing.budget import TOLERANCE, choose
+from graphprune.choosing.ranking import RANKINGS
+from graphprune.choosing.target import Target
 from graphprune.errors import TargetError
-from graphprune.groups import Analysis
-from graphprune.proposals import plain_shares, random_share, varied_share
-from graphprune.ranking import RANKINGS
-from graphprune.target import Target
+from graphprune.searching.allocate import Allocator, Share
+from graphprune.searching.proposals import plain_shares, random_share, varied_share
 
 
 def analysis() -> Analysis:

@@ -11,7 +11,7 @@ from graphprune import CompressConfig, LearnConfig, SearchConfig
 from graphprune.compressed import Compressed
 from graphprune.errors import DataError, TargetError, UsageError
 from graphprune.exporters.report import Report
-from graphprune.masked import MaskedReference
+from graphprune.proof.masked import MaskedReference
 
 Data = tuple[torch.Tensor, torch.Tensor]
 

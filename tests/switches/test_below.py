@@ -9,8 +9,8 @@ import pytest
 import torch
 from planted import PLANTED
 
-from graphprune.groups import Analysis
-from graphprune.methods import make_method
+from graphprune.analysis.groups import Analysis
+from graphprune.importance.methods import make_method
 from graphprune.registry import SWITCHES
 from graphprune.switches.base import Switch
 from graphprune.switches.dirichlet import Dirichlet, DirichletSwitch

@@ -11,10 +11,10 @@ from planted import PLANTED
 from torch import nn
 
 from graphprune import CompressConfig, compress
-from graphprune.capture import capture
-from graphprune.groups import Analysis, analyse
-from graphprune.learn import LearnConfig, LearnResult, learn_switches
-from graphprune.methods import make_method
+from graphprune.analysis.groups import Analysis, analyse
+from graphprune.capturing.capture import capture
+from graphprune.importance.learn import LearnConfig, LearnResult, learn_switches
+from graphprune.importance.methods import make_method
 from graphprune.registry import SWITCHES
 from graphprune.switches.base import Switch, total_penalty
 from graphprune.switches.method import SwitchGroup, SwitchMethod

@@ -11,11 +11,11 @@ import torch
 from planted import PLANTED, assert_planted_last, planted_residual
 from torch import nn
 
-from graphprune.capture import capture
-from graphprune.cost import cost_model
+from graphprune.analysis.groups import Analysis, analyse
+from graphprune.capturing.capture import capture
+from graphprune.choosing.cost import cost_model
 from graphprune.errors import UsageError
-from graphprune.groups import Analysis, analyse
-from graphprune.learn import LearnConfig, learn_switches
+from graphprune.importance.learn import LearnConfig, learn_switches
 from graphprune.switches.expected_macs import ExpectedMacs
 from graphprune.switches.flops import Flops, MeteredGate
 from graphprune.switches.gate import Gate

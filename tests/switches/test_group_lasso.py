@@ -7,9 +7,9 @@ import torch
 from planted import PLANTED, assert_planted_last
 from torch import nn
 
-from graphprune.capture import capture
+from graphprune.capturing.capture import capture
 from graphprune.errors import UsageError
-from graphprune.learn import LearnConfig, learn_switches
+from graphprune.importance.learn import LearnConfig, learn_switches
 from graphprune.switches.group_lasso import GroupLasso, LassoScale
 from graphprune.switches.method import SwitchGroup
 from graphprune.switches.placement import switch_sites

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from graphprune.capture import Captured, capture
+from graphprune.capturing.capture import Captured, capture
 from graphprune.errors import PassError
-from graphprune.graphmodule import TrainableGraphModule
+from graphprune.graph.graphmodule import TrainableGraphModule
 from graphprune.passes.insert_switches import InsertSwitches
 from graphprune.switches.dirichlet import DirichletSwitch
 from graphprune.switches.network import batch_first_groups

@@ -10,7 +10,7 @@ import torch
 from planted import PLANTED, assert_planted_last
 
 from graphprune.errors import UsageError
-from graphprune.learn import LearnConfig, learn_switches
+from graphprune.importance.learn import LearnConfig, learn_switches
 from graphprune.switches.l0_arm import ArmGate, L0Arm
 from graphprune.switches.method import SwitchGroup
 from graphprune.switches.placement import switch_sites

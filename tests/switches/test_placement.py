@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from graphprune.capture import capture
-from graphprune.groups import analyse
+from graphprune.analysis.groups import analyse
+from graphprune.capturing.capture import capture
 from graphprune.switches.placement import switch_sites
 
 

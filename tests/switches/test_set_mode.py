@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from graphprune.capture import capture
-from graphprune.graphmodule import TrainableGraphModule
+from graphprune.capturing.capture import capture
+from graphprune.graph.graphmodule import TrainableGraphModule
 from graphprune.passes.set_mode import SetMode
 
 

@@ -10,10 +10,10 @@ from planted import PLANTED, assert_planted_last
 from torch import distributions, nn
 
 from graphprune import CompressConfig, analyse, capture, compress
-from graphprune.compare import max_relative_error
 from graphprune.compressed import Compressed
 from graphprune.errors import UsageError
-from graphprune.learn import LearnConfig, learn_switches
+from graphprune.importance.learn import LearnConfig, learn_switches
+from graphprune.proof.compare import max_relative_error
 from graphprune.switches.placement import switch_sites
 from graphprune.switches.vcnp import SaliencySwitch, VariationalSaliency
 
@@ -94,9 +94,9 @@ def digits(examples: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_scales_folded_into_trained_weights_compute_what_was_learned() -> None:
-    from graphprune.devices import Runtime
     from graphprune.switches.fold import fold_scales
     from graphprune.switches.network import SwitchedNetwork
+    from graphprune.training.devices import Runtime
 
     model, (x, _) = Twice().eval(), digits()
     captured = capture(model, x[:2])

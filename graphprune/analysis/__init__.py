@@ -1,0 +1,1 @@
+"""Channel groups: constraints of the labels solved, and what goes with what."""

@@ -1,0 +1,49 @@
+"""A channel group, and where its channels lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphprune.analysis.units import Block
+
+
+@dataclass(frozen=True)
+class Member:
+    """One dimension of one parameter or buffer."""
+
+    parameter: str
+    dim: int
+
+
+@dataclass(frozen=True)
+class ChannelGroup:
+    """Channels that are weighed against each other and pruned together across the graph.
+
+    Attributes:
+        name: the first parameter that brings the channels forth.
+        channels: classes of atoms, one per channel, int64, shape (D,).
+        members: every parameter dimension that holds some of the channels.
+        alone: those of them that may go by themselves, int64, 1-D.
+        in_step: blocks of the others; see :class:`graphprune.analysis.units.Block`.
+        rows: channels of whole rows (attention heads, conv groups) that may go together as well,
+            perhaps with rows of other groups: see ``Settlement.row_units``.
+    """
+
+    name: str
+    channels: np.ndarray
+    members: tuple[Member, ...]
+    alone: np.ndarray
+    in_step: tuple[Block, ...] = ()
+    rows: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Number of channels D."""
+        return int(self.channels.size)
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """All removal units."""
+        return (*self.in_step, *(Block(((one,),)) for one in self.alone.tolist()))

@@ -1,0 +1,152 @@
+"""Channel groups: which parameter dimensions are coupled, and which channels may go."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from functools import cached_property
+
+import networkx as nx
+import numpy as np
+import torch
+from torch import fx
+
+from graphprune.analysis.channels import ChannelGroup
+from graphprune.analysis.forming import form_groups
+from graphprune.analysis.rows import close
+from graphprune.analysis.settle import Settlement, settle
+from graphprune.graph.values import get_tensor, shape_of
+from graphprune.labels.atoms import PinRecord
+from graphprune.labels.propagate import propagate
+from graphprune.labels.slots import NONE, Labels, Shape, Slot, varying
+from graphprune.rules.context import Context
+from graphprune.shrinking.keep import Keep
+
+
+@dataclass(frozen=True)
+class Pin:
+    """A parameter dimension of which some or all channels must stay, and why."""
+
+    parameter: str
+    dim: int
+    channels: int
+    reason: str
+    node: str
+    source: str
+
+
+@dataclass
+class Analysis:
+    """What is known of a captured graph's channels. Needs shapes only, no weights.
+
+    Attributes:
+        module: the analysed graph.
+        context: labels, constraints and contractions, as collected.
+        settled: classes of atoms, what is pinned, removal units.
+        groups: the channel groups, in graph order.
+    """
+
+    module: fx.GraphModule
+    context: Context
+    settled: Settlement
+    groups: tuple[ChannelGroup, ...] = ()
+
+    @property
+    def class_of(self) -> np.ndarray:
+        """Class of each atom, int64, shape (atoms + 1,); the last entry, -1, is "none"."""
+        return self.settled.class_of
+
+    @property
+    def pinned_classes(self) -> np.ndarray:
+        """Bool by class."""
+        return self.settled.pinned
+
+    @property
+    def classes(self) -> int:
+        """Number of classes of atoms."""
+        return int(self.pinned_classes.size)
+
+    @cached_property
+    def leaves(self) -> dict[str, tuple[Labels, Shape]]:
+        """Labels and shape of every parameter and buffer that the graph reads, by qualified name.
+
+        A tensor that goes by several names is there under each of them.
+        """
+        found: dict[str, tuple[Labels, Shape]] = {}
+        names: dict[int, str] = {}
+        for node in self.module.graph.find_nodes(op="get_attr"):
+            if isinstance(node.meta.get("val"), torch.Tensor):
+                name = str(node.target)
+                found[name] = (self.context.of(node), shape_of(node))
+                names.setdefault(id(get_tensor(self.module, name)), name)
+        for name, tensor in itertools.chain(
+            self.module.named_parameters(remove_duplicate=False),
+            self.module.named_buffers(remove_duplicate=False),
+        ):
+            if id(tensor) in names:
+                found.setdefault(name, found[names[id(tensor)]])
+        return found
+
+    @cached_property
+    def by_name(self) -> dict[str, ChannelGroup]:
+        """Groups by name."""
+        return {group.name: group for group in self.groups}
+
+    def keep(self, classes: np.ndarray) -> Keep:
+        """Keep of the classes marked True (bool by class)."""
+        classes = close(classes, self.settled.rows, self.settled.pure)
+        return Keep(torch.from_numpy(np.append(classes[self.class_of[:-1]], True)))
+
+    def slot_classes(self, slot: Slot) -> np.ndarray:
+        """Classes of a slot's elements, -1 where there is none; shape of the slot."""
+        found: np.ndarray = self.class_of[slot.numpy()]
+        return found
+
+    @cached_property
+    def graph(self) -> nx.Graph:
+        """Coupled parameter dimensions: nodes ``(parameter, dim)``, edges with their ``ops``."""
+        graph = nx.Graph()
+        for group in self.groups:
+            for member in group.members:
+                graph.add_node((member.parameter, member.dim), group=group.name)
+        for left, right, node in sorted(self.context.store.couplings()):
+            if left in graph and right in graph:
+                ops = graph.edges[left, right]["ops"] if graph.has_edge(left, right) else ()
+                graph.add_edge(left, right, ops=(*ops, node))
+        return graph
+
+    @cached_property
+    def pinned(self) -> tuple[Pin, ...]:
+        """Parameter dimensions that are (partly) left alone, with the first reason found."""
+        return tuple(_explain_pins(self))
+
+
+def analyse(module: fx.GraphModule) -> Analysis:
+    """Find the channel groups of a captured graph.
+
+    Args:
+        module: ``Captured.module``, or any graph of ATen calls with fake tensors as values.
+    """
+    context = propagate(module)
+    settled = settle(module, context)
+    analysis = Analysis(module, context, settled)
+    analysis.groups = tuple(form_groups(analysis))
+    return analysis
+
+
+def _explain_pins(analysis: Analysis) -> list[Pin]:
+    reasons: dict[int, PinRecord] = {}
+    for record in analysis.context.store.pins:
+        for one in np.unique(analysis.class_of[record.atoms.numpy()]):
+            reasons.setdefault(int(one), record)
+    pins = []
+    for name, (labels, shape) in analysis.leaves.items():
+        for slot in labels:
+            vary = varying(slot)
+            classes = np.unique(analysis.slot_classes(slot))
+            held = [int(c) for c in classes if c != NONE and analysis.pinned_classes[c]]
+            found = [reasons[one] for one in held if one in reasons]
+            if vary and found and len(shape) > vary[-1]:
+                why = found[0]
+                pins.append(Pin(name, vary[-1], len(held), why.reason, why.node, why.source))
+    return pins

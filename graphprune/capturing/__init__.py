@@ -1,0 +1,1 @@
+"""Capture: the user's model becomes a torch.fx graph of ATen operators."""

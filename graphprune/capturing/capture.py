@@ -1,0 +1,290 @@
+"""Capture: any PyTorch model becomes a torch.fx graph of ATen ops with shapes on every node."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx
+from torch.utils import _pytree as pytree
+
+from graphprune.capturing.constants import AnswerConstants
+from graphprune.capturing.foretold import ForetellResults
+from graphprune.errors import DataError, ModelError, UsageError
+from graphprune.graph.graphmodule import TrainableGraphModule
+from graphprune.graph.state import state_kept
+from graphprune.graph.values import is_free
+from graphprune.io.inputs import check_inputs_fit
+from graphprune.io.tensors import describe
+from graphprune.quiet import quiet
+
+
+@dataclass(frozen=True)
+class Captured:
+    """A model as a graph, with inputs that run it.
+
+    Attributes:
+        module: eval-mode graph of ATen calls; its parameters and buffers carry the original
+            qualified names and are copies, so the caller's model never changes with it.
+        args: positional example inputs (real tensors).
+        kwargs: keyword example inputs.
+        batch_dims: for each tensor leaf of ``(args, kwargs)`` the dimension that may vary, or None.
+    """
+
+    module: TrainableGraphModule
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    batch_dims: tuple[int | None, ...]
+
+    @property
+    def dynamic_batch(self) -> bool:
+        """Whether the graph accepts batches of any size."""
+        return any(dim is not None for dim in self.batch_dims)
+
+
+def normalise_inputs(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Example inputs as (args, kwargs), from a tensor, a tuple of arguments, or a dict by name."""
+    if isinstance(example_inputs, torch.Tensor):
+        return (example_inputs,), {}
+    if isinstance(example_inputs, Mapping):
+        return (), dict(example_inputs)
+    if isinstance(example_inputs, list | tuple):
+        if (
+            len(example_inputs) == 2
+            and isinstance(example_inputs[0], tuple)
+            and isinstance(example_inputs[1], dict)
+        ):
+            return example_inputs[0], dict(example_inputs[1])
+        return tuple(example_inputs), {}
+    raise ModelError(
+        f"example inputs are a {type(example_inputs).__name__}; "
+        "give a tensor, a tuple of arguments or a dict of keyword arguments"
+    )
+
+
+def capture(model: torch.nn.Module | Any, example_inputs: Any, *, dynamic: bool = True) -> Captured:
+    """Capture ``model`` in evaluation mode with torch.export.
+
+    Args:
+        model: an ``nn.Module`` or a ``torch.export.ExportedProgram``. It is left as it was.
+        example_inputs: see :func:`normalise_inputs`. For a dynamic batch the first dimension of
+            every tensor input is taken as the batch where all of them agree on its size.
+        dynamic: try to keep the batch size free; where the model fixes it, it stays fixed.
+
+    Raises:
+        ModelError: torch.export cannot capture the model; the message carries its reason.
+        DataError: an exported program does not take such inputs.
+        UsageError: a submodule cannot be reached by its name.
+    """
+    args, kwargs = normalise_inputs(example_inputs)
+    if isinstance(model, torch.export.ExportedProgram):
+        program = model
+    elif isinstance(model, torch.nn.Module):
+        _refuse_hidden(model)
+        with _evaluation_mode(model), torch.no_grad():
+            program = _export(model, args, kwargs, dynamic)
+    else:
+        raise ModelError(f"expected an nn.Module or ExportedProgram, got {type(model).__name__}")
+    module = _graph_module(program)
+    if isinstance(model, torch.export.ExportedProgram):
+        module.train().eval()  # the program may have been exported in training mode
+        _check_program_inputs(module, args, kwargs)
+    leaves = _tensors(args, kwargs)
+    return Captured(module, args, kwargs, _batch_dims(module, len(leaves)))
+
+
+def _refuse_hidden(model: torch.nn.Module) -> None:
+    """Refuse a submodule named like something its owner's class has, such as ``type``."""
+    for name, owner in model.named_modules():
+        for key, child in owner.named_children():
+            if getattr(owner, key, None) is not child:
+                place = f"{name}.{key}" if name else key
+                raise UsageError(
+                    f"submodule {place!r}: {type(owner).__name__} has an attribute {key!r} "
+                    "of its own that hides it; rename the submodule"
+                )
+
+
+def _graph_module(program: torch.export.ExportedProgram) -> TrainableGraphModule:
+    from graphprune.passes.drop_expands import DropExpands
+    from graphprune.passes.fuse_moves import FuseMoves
+    from graphprune.passes.normalise import Normalise
+
+    exported = program.module(check_guards=False)
+    owned = _Owned(exported)
+    module = TrainableGraphModule(owned, exported.graph)
+    module.training = False
+    for name, owner in module.named_modules():  # which buffers are not saved is lost on the way
+        unsaved = owned.get_submodule(name)._non_persistent_buffers_set
+        owner._non_persistent_buffers_set = {key for key in unsaved if key in owner._buffers}
+    Normalise()(module)
+    DropExpands()(module)
+    FuseMoves()(module)
+    return module
+
+
+def _check_program_inputs(
+    module: TrainableGraphModule, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    """Run a program, which torch.export has not done here, on inputs that may not be its own."""
+    nodes = module.graph.find_nodes(op="placeholder")
+    values = [node.meta.get("val") for node in nodes]
+    wanted = [value for value in values if isinstance(value, torch.Tensor)]
+    given = _tensors(args, kwargs)
+    if len(given) != len(wanted):
+        raise DataError(
+            f"the program takes {len(wanted)} input tensors, but {len(given)} are given"
+        )
+    for index, (have, want) in enumerate(zip(given, wanted, strict=True)):
+        free = [is_free(size) for size in want.shape]
+        same = have.ndim == want.ndim and all(
+            loose or a == b for loose, a, b in zip(free, have.shape, want.shape, strict=True)
+        )
+        if not same or have.dtype != want.dtype:
+            sizes = ["N" if loose else str(n) for loose, n in zip(free, want.shape, strict=True)]
+            kind = str(want.dtype).removeprefix("torch.")
+            raise DataError(
+                f"input {index}: the program takes {'x'.join(sizes)}:{kind}, got {describe(have)}; "
+                "give inputs like those that it was exported with"
+            )
+    with state_kept(module):
+        check_inputs_fit(module, args, kwargs)
+
+
+class _Owned(torch.nn.Module):
+    """Copy of a module's tensors under the same names, ties kept, so nothing is shared with it."""
+
+    def __init__(self, original: torch.nn.Module) -> None:
+        super().__init__()
+        memo: dict[int, torch.Tensor] = {}
+        names = {name for name, _ in original.named_modules()}
+        copies = {name: self if name == "" else torch.nn.Module() for name in sorted(names)}
+        for name, module in original.named_modules():
+            owner = copies[name]
+            if isinstance(module, fx.GraphModule) and name:
+                copies[name] = module  # the body of a higher-order op, inlined by normalise
+                continue
+            for key, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+                owner.register_parameter(key, _copy(parameter, memo))
+            for key, buffer in module.named_buffers(recurse=False, remove_duplicate=False):
+                keep = key not in module._non_persistent_buffers_set
+                owner.register_buffer(key, _copy(buffer, memo), persistent=keep)
+            for key, value in vars(module).items():
+                if isinstance(value, torch.Tensor) and not hasattr(owner, key):
+                    owner.register_buffer(key, _copy(value, memo), persistent=False)
+        for name in sorted(names - {""}):
+            parent, _, leaf = name.rpartition(".")
+            copies[parent].add_module(leaf, copies[name])
+
+
+def _copy(tensor: Any, memo: dict[int, torch.Tensor]) -> Any:
+    if id(tensor) not in memo:
+        data = tensor.detach().clone()
+        if isinstance(tensor, torch.nn.Parameter):
+            data = torch.nn.Parameter(data, requires_grad=tensor.requires_grad)
+        memo[id(tensor)] = data
+    return memo[id(tensor)]
+
+
+def _export(
+    model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: bool
+) -> torch.export.ExportedProgram:
+    """Export with a free batch dimension if the model allows it, else with the shapes given."""
+    attempts: list[tuple[tuple[Any, ...], dict[str, Any], Any]] = []
+    wider = _batch_of_two(args, kwargs) if dynamic else None
+    if wider is not None:
+        batch = torch.export.Dim("batch", min=1)
+        attempts.append((*wider, _dynamic_shapes(*wider, batch)))
+        attempts.append((*wider, _dynamic_shapes(*wider, torch.export.Dim.AUTO)))
+    attempts.append((args, kwargs, None))
+    failure: Exception | None = None
+    for attempt_args, attempt_kwargs, shapes in attempts:
+        try:
+            with quiet(), AnswerConstants(model), ForetellResults():
+                program = torch.export.export(
+                    model, attempt_args, attempt_kwargs, dynamic_shapes=shapes, strict=False
+                )
+        except Exception as error:  # noqa: BLE001 - torch.export raises the model's errors too
+            failure = error
+            continue
+        if shapes is None or _takes(program, _tensors(args, kwargs)):
+            return program
+    assert failure is not None
+    reason = str(failure).strip().splitlines()[0] if str(failure).strip() else repr(failure)
+    raise ModelError(
+        f"torch.export cannot capture {type(model).__name__}: {reason[:300]}; "
+        "check that the example inputs run through the model, or export it yourself to .pt2"
+    ) from failure
+
+
+def _takes(program: torch.export.ExportedProgram, given: list[torch.Tensor]) -> bool:
+    """Whether sizes that the program has fixed are those of the inputs given.
+
+    A model that reads its batch size with len(x), say, fixes it to the batch it was exported with.
+    """
+    names = set(program.graph_signature.user_inputs)
+    nodes = program.graph.find_nodes(op="placeholder")
+    values = [node.meta.get("val") for node in nodes if node.name in names]
+    fixed = [value.shape for value in values if isinstance(value, torch.Tensor)]
+    return len(fixed) != len(given) or all(
+        is_free(size) or size == real
+        for shape, leaf in zip(fixed, given, strict=True)
+        for size, real in zip(shape, leaf.shape, strict=True)
+    )
+
+
+def _batch_of_two(
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """Inputs repeated to batch 2 where their first dimension is 1 (torch.export would fix a 1)."""
+    sizes = {leaf.shape[0] for leaf in _tensors(args, kwargs) if leaf.ndim > 0}
+    if len(sizes) != 1 or any(leaf.ndim == 0 for leaf in _tensors(args, kwargs)):
+        return None
+    if sizes != {1}:
+        size = sizes.pop()
+        if size == 0:
+            return None
+        return pytree.tree_map_only(torch.Tensor, lambda leaf: leaf[:2], (args, kwargs))  # type: ignore[no-any-return]
+    return pytree.tree_map_only(  # type: ignore[no-any-return]
+        torch.Tensor, lambda leaf: torch.cat([leaf, leaf]), (args, kwargs)
+    )
+
+
+def _dynamic_shapes(args: tuple[Any, ...], kwargs: dict[str, Any], batch: Any) -> Any:
+    def free(leaf: Any) -> Any:
+        return {0: batch} if isinstance(leaf, torch.Tensor) else None
+
+    shapes_args = pytree.tree_map(free, args)
+    if not kwargs:
+        return shapes_args
+    shapes_kwargs = pytree.tree_map(free, kwargs)
+    return shapes_kwargs if not args else (*shapes_args, *shapes_kwargs.values())
+
+
+def _tensors(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]:
+    return [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+
+
+def _batch_dims(module: fx.GraphModule, leaves: int) -> tuple[int | None, ...]:
+    dims: list[int | None] = []
+    for node in module.graph.find_nodes(op="placeholder"):
+        value = node.meta.get("val")
+        if isinstance(value, torch.Tensor):
+            free = [i for i, size in enumerate(value.shape) if is_free(size)]
+            dims.append(free[0] if free else None)
+    return tuple(dims) if len(dims) == leaves else (None,) * leaves
+
+
+@contextlib.contextmanager
+def _evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
+    """Put every module into eval mode and each back into its own mode afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

@@ -1,0 +1,166 @@
+"""Target ``auto``: what the learned posterior holds for unimportant goes, no fraction given.
+
+Each switch tells the probability that a channel's scale is less than a given share of what an
+equal channel has (:meth:`graphprune.switches.base.Switch.below`; for Dirichlet switches a Beta
+distribution function). "Dirichlet Pruning" leaves the use of the posterior's spread as future work
+(section 3.4).
+
+Channels that can go only together (columns of all heads, whole heads) go when their probabilities
+average to the confidence. So of all that goes, at most the share 1 - confidence is expected to lie
+above the cut-off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from graphprune.analysis.groups import Analysis
+from graphprune.choosing.budget import Choice, choose, clusters, group_of, require_groups
+from graphprune.choosing.guard import Guard
+from graphprune.choosing.plan import plan_from_classes
+from graphprune.choosing.target import AutoTarget, Target
+from graphprune.choosing.thinning import Step, check_heads, removal_order
+from graphprune.errors import TargetError
+from graphprune.importance.scoring import Scores
+
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """By class: the probability to have at least the share asked for, and the importance."""
+
+    above: np.ndarray
+    importance: np.ndarray
+
+
+def decide(
+    analysis: Analysis, scores: Scores, target: Target | AutoTarget, *, ranking: str, heads: str
+) -> Choice:
+    """The channels to keep for a target of either kind.
+
+    Raises:
+        TargetError: see :func:`cut_off` and :func:`graphprune.choosing.budget.choose`.
+    """
+    if isinstance(target, AutoTarget):
+        return cut_off(analysis, scores, target, heads=heads)
+    asked = {"ranking": ranking, "method": scores.method, "heads": heads}
+    return choose(analysis, scores.by_group, target, **asked)
+
+
+def cut_off(
+    analysis: Analysis, scores: Scores, target: AutoTarget, *, heads: str = "both"
+) -> Choice:
+    """Choose the channels to keep by how sure it is that the others are unimportant.
+
+    Every tensor keeps one channel at least. A channel that no switch scales stays.
+
+    Args:
+        analysis: of the captured graph.
+        scores: by switches that were learned with ``LearnConfig(spread=True)``.
+        target: the confidence and the cut-off.
+        heads: what rows of grids may lose; see :data:`graphprune.choosing.thinning.HEADS`.
+
+    Raises:
+        TargetError: nothing was learned that tells how sure it is, or nothing lies below.
+    """
+    check_heads(heads)
+    require_groups(analysis)
+    below = unimportance(analysis, scores, target.share)
+    evidence = _by_class(analysis, scores, below)
+    going = _going(analysis, evidence, target.confidence, heads)
+    guard, stays, kept = Guard(analysis), np.ones(analysis.classes, dtype=bool), 0
+    for step in going:
+        fresh = [one for one in step.classes if stays[one]]
+        if guard.remove(fresh):
+            stays[fresh] = False
+        else:
+            kept += 1
+    if stays.all():
+        surest = max(float(values.max()) for values in below.values())
+        raise TargetError(
+            f"{target} removes nothing: no channels that may go are unimportant with that "
+            f"confidence, the surest channel with {surest:.1%}; learn longer (--switch-epochs) or "
+            "from more data, ask for less confidence or a larger share, or name a fraction such as "
+            "macs=0.5"
+        )
+    plan = plan_from_classes(analysis, stays, target=str(target), method=scores.method)
+    total = sum(group.size for group in analysis.groups)
+    left = sum(after for _, after in plan.widths.values())
+    note = _note(target, evidence.above, stays, group_of(analysis) >= 0)
+    return Choice(plan, left / total, note + _warning(plan.widths, kept), below)
+
+
+def unimportance(analysis: Analysis, scores: Scores, share: float) -> dict[str, torch.Tensor]:
+    """By group: the probability that each channel has less than ``share`` of an equal share.
+
+    float64 (D,); 0 for channels that no switch scales.
+
+    Raises:
+        TargetError: the switches do not tell, or there are none.
+    """
+    found = {}
+    switches = scores.learned.switches if scores.learned is not None else {}
+    if not switches:
+        raise TargetError(f"{scores.method} learned no switches, so target auto cannot be used")
+    for group in analysis.groups:
+        values = torch.zeros(group.size, dtype=torch.float64)
+        if group.name in switches:
+            known = switches[group.name].below(share)
+            if known is None:
+                raise TargetError(
+                    f"{scores.method} learned no spread for {group.name}, so target auto cannot "
+                    "be used; learn with LearnConfig(spread=True)"
+                )
+            values[: known.numel()] = known
+        found[group.name] = values
+    return found
+
+
+def _by_class(analysis: Analysis, scores: Scores, below: dict[str, torch.Tensor]) -> _Evidence:
+    above, importance = np.ones(analysis.classes), np.zeros(analysis.classes)
+    for group in analysis.groups:
+        above[group.channels] = 1 - below[group.name].numpy()
+        importance[group.channels] = scores.by_group[group.name].double().cpu().numpy()
+    inside = group_of(analysis) >= 0
+    for row in map(np.array, analysis.settled.row_units):
+        if inside[row].any():  # what stands for a row (a head's own parameters) has no say
+            above[row[~inside[row]]] = above[row[inside[row]]].mean()
+    return _Evidence(above, importance)
+
+
+def _going(analysis: Analysis, evidence: _Evidence, confidence: float, heads: str) -> list[Step]:
+    """Steps within the confidence; the surest first, among equals the least important."""
+    limit = 1 - confidence + _ROUNDING
+    steps = [
+        step
+        for groups, rows in clusters(analysis)
+        for step in removal_order(groups, rows, evidence.above, heads)
+        if step.value <= limit
+    ]
+    importance = evidence.importance
+    return sorted(steps, key=lambda step: (step.value, float(importance[[*step.classes]].mean())))
+
+
+def _note(target: AutoTarget, above: np.ndarray, stays: np.ndarray, inside: np.ndarray) -> str:
+    gone = above[inside & ~stays]
+    return (
+        f"{gone.size} of {int(inside.sum())} channels went: each has less than {target.share:.0%} "
+        f"of an equal share with a probability of {target.confidence:.1%} or more, and "
+        f"{gone.sum():.2g} of them are expected to have more"
+    )
+
+
+def _warning(widths: dict[str, tuple[int, int]], refused: int) -> str:
+    """What to do where next to nothing is left of a group."""
+    bare = [name for name, (before, after) in widths.items() if after == 1 < before]
+    if not bare and not refused:
+        return ""
+    where = ", ".join(bare[:3]) or "some tensors"
+    return (
+        f". Next to nothing is left of {where}: check the accuracy, and ask for more "
+        "confidence or a smaller share, or learn longer (--switch-epochs)"
+    )

@@ -1,0 +1,1 @@
+"""What the user gets: files, measured and proved; read again, verified, exported anew."""

@@ -1,0 +1,135 @@
+"""Measuring a model: parameters, MACs and latency."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils import _pytree as pytree
+from torch.utils.flop_counter import FlopCounterMode
+
+from graphprune.capturing.capture import Captured
+from graphprune.errors import ModelError
+from graphprune.graph.trees import Inputs, tensor_leaves
+from graphprune.io.text import reason
+from graphprune.proof.fresh_inputs import batch_size, with_batch
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Time of one call.
+
+    Attributes:
+        median_ms: median over the repeats, milliseconds.
+        low_ms, high_ms: first and third quartile, milliseconds.
+        repeats: how many calls were timed.
+        batch: batch size of each call; 0 if the inputs have none.
+        threads: threads within an operator.
+    """
+
+    median_ms: float
+    low_ms: float
+    high_ms: float
+    repeats: int
+    batch: int
+    threads: int
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of values in the parameters; a parameter under several names counts once."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def count_macs(
+    module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None
+) -> int:
+    """Multiply-accumulates of one call: half the operations ``torch.utils.flop_counter`` counts.
+
+    It counts convolutions, matrix products and attention. The call runs on fake tensors, without
+    computing anything.
+
+    Raises:
+        ModelError: the model does not run on these inputs.
+    """
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad():
+            inputs = pytree.tree_map_only(
+                torch.Tensor, mode.from_tensor, (tuple(args), dict(kwargs or {}))
+            )
+            # The counter knows no fused attention kernel of the CPU, but the products within.
+            with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+                module(*inputs[0], **inputs[1])
+    except Exception as error:  # the model may be anyone's code
+        raise ModelError(f"MACs cannot be counted: {reason(error)}") from error
+    return int(counter.get_total_flops()) // 2
+
+
+def macs_per_example(captured: Captured) -> tuple[int, int]:
+    """MACs of a captured model and the batch size they are for.
+
+    Returns:
+        (MACs, 1) where the batch is dynamic; else (MACs of one call, its batch size).
+    """
+    if batch_size(captured) is not None:
+        args, kwargs = with_batch(captured, 1)
+        return count_macs(captured.module, args, kwargs), 1
+    leaves = [t for t in tensor_leaves((captured.args, captured.kwargs)) if t.ndim]
+    macs = count_macs(captured.module, captured.args, captured.kwargs)
+    return macs, leaves[0].shape[0] if leaves else 0
+
+
+def call(module: nn.Module, inputs: Inputs) -> Callable[[], object]:
+    """A model's call as :func:`latencies` takes it: no gradients, outputs dropped."""
+
+    def run() -> object:
+        with torch.inference_mode():
+            return module(*inputs[0], **inputs[1])
+
+    return run
+
+
+def latencies(
+    calls: Mapping[str, Callable[[], object]],
+    *,
+    batch: int,
+    repeats: int = 20,
+    warm_up: int = 3,
+    seconds: float = 10.0,
+) -> dict[str, Latency]:
+    """Time calls side by side: one call of each in turn, so that drift of the machine hits all.
+
+    Args:
+        calls: by name, what to time.
+        batch: batch size that the calls run on, to be stated.
+        repeats: timed rounds, at least 3 of them.
+        warm_up: rounds before, not timed.
+        seconds: stop after the third round once this much time has passed.
+
+    Returns:
+        By name, the latency in milliseconds.
+    """
+    for _ in range(warm_up):
+        for run in calls.values():
+            run()
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    start = time.perf_counter()
+    for done in range(max(repeats, 3)):
+        if done >= 3 and time.perf_counter() - start > seconds:
+            break
+        for name, run in calls.items():
+            began = time.perf_counter()
+            run()
+            times[name].append((time.perf_counter() - began) * 1e3)
+    return {name: _latency(values, batch) for name, values in times.items()}
+
+
+def _latency(values: list[float], batch: int) -> Latency:
+    low, median, high = statistics.quantiles(values, n=4)
+    return Latency(median, low, high, len(values), batch, torch.get_num_threads())

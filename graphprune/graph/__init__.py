@@ -1,0 +1,1 @@
+"""Reading a torch.fx graph: values, schemas, aliases, trees; one node run again."""

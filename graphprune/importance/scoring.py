@@ -1,0 +1,124 @@
+"""Scores for every channel group, by the method asked for: learned switches or a criterion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import zip_longest
+
+import torch
+
+from graphprune.analysis.groups import Analysis, analyse
+from graphprune.capturing.capture import Captured
+from graphprune.criteria.base import Evidence
+from graphprune.errors import ModelError
+from graphprune.importance.learn import LearnConfig, LearnResult, learn_switches
+from graphprune.importance.methods import Method, resolve_method
+from graphprune.io.loss import Loss
+from graphprune.progress import Progress
+from graphprune.switches.fold import fold_scales
+from graphprune.switches.method import SwitchMethod
+from graphprune.switches.placement import switch_sites
+from graphprune.training.devices import Batch
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Importance of channels and where it came from.
+
+    Attributes:
+        by_group: group name to float tensor of shape (D,); larger stays longer.
+        method: the method used.
+        learned: what the switches learned, None for a criterion.
+        notes: lines for the user.
+        trained: where the weights were trained along with the switches, the model with these
+            weights and the mean scales in them, and its analysis; it is what is to be cut.
+    """
+
+    by_group: dict[str, torch.Tensor]
+    method: str
+    learned: LearnResult | None = None
+    notes: tuple[str, ...] = field(default=())
+    trained: tuple[Captured, Analysis] | None = None
+
+
+def score_channels(  # noqa: PLR0913
+    captured: Captured,
+    analysis: Analysis,
+    method: str | Method,
+    data: Iterable[Batch] | None,
+    *,
+    learn: LearnConfig,
+    loss: Loss | None = None,
+    progress: Progress | None = None,
+) -> Scores:
+    """Score every channel of every group.
+
+    Args:
+        captured: the model; it stays as it is.
+        analysis: of ``captured.module``.
+        method: a kind of switch or a criterion, or its name.
+        data: batches ``(inputs, target or None)``; kinds of switches and some criteria need them.
+        learn: how switches are learned; its seed serves criteria too.
+        loss: the user's ``loss(output, target)``.
+        progress: see :mod:`graphprune.progress`.
+
+    Raises:
+        UsageError: the method names no criterion, or one that needs data lacks them.
+    """
+    method, _ = resolve_method(method, data is not None)
+    if not isinstance(method, SwitchMethod):
+        evidence = Evidence(analysis, captured, data, loss, learn.seed, progress)
+        by_group = method.score(evidence)
+        return Scores(by_group, method.name, notes=tuple(evidence.notes))
+    assert data is not None
+    sites = switch_sites(analysis)
+    result = learn_switches(
+        captured,
+        sites,
+        data,
+        method.prepared(analysis),
+        config=learn,
+        loss=loss,
+        progress=progress,
+    )
+    by_group, unreached = {}, []
+    for group in analysis.groups:
+        found = result.scores.get(group.name, torch.ones(0))
+        if found.numel() < group.size:  # no site scales these channels: neither good nor bad
+            unreached.append(group.name)
+            found = torch.cat([found, _typical(found, result).expand(group.size - found.numel())])
+        by_group[group.name] = found
+    notes = (
+        (f"no switch reaches all of {', '.join(unreached[:3])}: mean importance assumed there",)
+        if unreached
+        else ()
+    )
+    trained = None
+    if result.weights is not None:
+        scales = {name: switch.mean().detach() for name, switch in result.switches.items()}
+        folded = fold_scales(captured, sites, scales, result.weights)
+        trained = folded, _same_groups(analysis, analyse(folded.module))
+    return Scores(by_group, method.name, result, notes, trained)
+
+
+def _typical(found: torch.Tensor, result: LearnResult) -> torch.Tensor:
+    """Mean importance in the group, or in all groups, or 1 where no switch was learned; scalar."""
+    known = found if found.numel() else torch.cat([torch.ones(0), *result.scores.values()])
+    return known.mean() if known.numel() else torch.ones(())
+
+
+def _same_groups(before: Analysis, after: Analysis) -> Analysis:
+    """The second analysis; that of a graph with more factors in it must find the same channels.
+
+    Raises:
+        ModelError: it does not, so that scores of the first mean nothing in it.
+    """
+    for old, new in zip_longest(before.groups, after.groups):
+        if old is None or new is None or (old.name, old.size) != (new.name, new.size):
+            name = (old or new).name
+            raise ModelError(
+                f"the scales of {name} cannot be put into the trained weights; "
+                "use a method with weights=frozen"
+            )
+    return after

@@ -1,0 +1,285 @@
+"""The certificate: the small model equals its reference, in PyTorch, in ONNX and reloaded.
+
+Three parts, each usable alone: :func:`certify_shrink`, :func:`certify_onnx` and
+:func:`certify_reload`. Each raises :class:`CertificateError` unless it proves equality.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from graphprune.capturing.capture import Captured
+from graphprune.errors import CertificateError
+from graphprune.graph.aliases import Aliases, written_arguments
+from graphprune.graph.state import state_kept
+from graphprune.graph.trees import Inputs, tensor_leaves
+from graphprune.graph.values import read_by
+from graphprune.proof.compare import limit_for, prove_equal
+from graphprune.proof.fresh_inputs import batch_size, fresh_inputs, with_batch
+from graphprune.proof.onnxrun import OnnxModel
+from graphprune.proof.reload import operator_modules, reloaded_outputs
+
+BATCHES = (2, 3)
+_DRAWS = 3
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was proved, as largest relative errors (see :mod:`graphprune.proof.compare`).
+
+    Attributes:
+        limit: the largest error that passes.
+        inputs: what the models were run on, in words.
+        shrink_error: small model against the masked reference; None if not compared.
+        onnx_error: onnxruntime against PyTorch, by batch size.
+        reload_error: the model reloaded in a fresh process against PyTorch.
+        reload_onnx_error: the same against onnxruntime.
+    """
+
+    limit: float
+    inputs: str
+    shrink_error: float | None = None
+    onnx_error: dict[int, float] = field(default_factory=dict)
+    reload_error: float | None = None
+    reload_onnx_error: float | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether something was compared and every error is within the limit."""
+        errors = [self.shrink_error, self.reload_error, self.reload_onnx_error]
+        found = [e for e in [*errors, *self.onnx_error.values()] if e is not None]
+        return bool(found) and all(error <= self.limit for error in found)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for ``json.dump``."""
+        data = dataclasses.asdict(self)
+        data["onnx_error"] = {str(size): error for size, error in self.onnx_error.items()}
+        return data | {"passed": self.passed}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Certificate:
+        """Inverse of :meth:`to_json`; ``passed`` is worked out anew.
+
+        Raises:
+            KeyError, TypeError, ValueError: the data are no certificate.
+        """
+        values = {item.name: data[item.name] for item in dataclasses.fields(cls)}
+        values["onnx_error"] = {int(n): float(e) for n, e in data["onnx_error"].items()}
+        return cls(**values)
+
+
+def certify(
+    captured: Captured,
+    reference: Callable[..., Any],
+    folder: str | Path,
+    *,
+    seed: int = 0,
+    limit: float | None = None,
+) -> Certificate:
+    """All three parts for the small model ``captured`` and the files in ``folder``.
+
+    Args:
+        captured: the small model with its example inputs.
+        reference: called as the model is; the outputs that it must have, from elsewhere.
+        folder: holds ``model.onnx`` and ``model.pt2``.
+        seed: of the random inputs.
+        limit: largest relative error; None: by the dtype (:data:`graphprune.proof.compare.LIMITS`).
+
+    Raises:
+        CertificateError: a part fails; the message names it, the error and the limit.
+    """
+    place = Path(folder)
+    limit = model_limit(captured) if limit is None else limit
+    inputs = check_inputs(captured, seed)
+    shrink = certify_shrink(captured.module, reference, inputs, limit=limit)
+    onnx_error = certify_onnx(captured, place / "model.onnx", limit=limit, seed=seed)
+    reload_error, reload_onnx = certify_reload(place, captured, limit=limit, seed=seed)
+    return Certificate(limit, describe_inputs(seed), shrink, onnx_error, reload_error, reload_onnx)
+
+
+def describe_inputs(seed: int) -> str:
+    """The inputs of the checks, in words."""
+    return f"the examples and {_DRAWS} random inputs like them (seed {seed})"
+
+
+def model_limit(captured: Captured) -> float:
+    """The limit for the least precise dtype among a model's weights and inputs."""
+    inputs = tensor_leaves((captured.args, captured.kwargs))
+    return limit_for([*captured.module.parameters(), *captured.module.buffers(), *inputs])
+
+
+def check_inputs(captured: Captured, seed: int = 0, size: int | None = None) -> list[Inputs]:
+    """The examples and random inputs like them, all of one batch size (None: the examples').
+
+    Where the model does not take random integers (boxes whose corners are out of order), those of
+    the examples change places along the batch.
+    """
+    examples = (captured.args, captured.kwargs) if size is None else with_batch(captured, size)
+    drawn = [fresh_inputs(captured, seed + draw, size) for draw in range(_DRAWS)]
+    whole_numbers = [not leaf.dtype.is_floating_point for leaf in tensor_leaves(examples)]
+    if any(whole_numbers) and not _runs(captured.module, drawn):
+        drawn = [
+            fresh_inputs(captured, seed + draw, size, integers="permuted") for draw in range(_DRAWS)
+        ]
+    return [examples, *drawn]
+
+
+def _runs(model: Callable[..., Any], inputs: Sequence[Inputs]) -> bool:
+    try:
+        _outputs(model, inputs)
+    except (IndexError, RuntimeError, ValueError):
+        return False
+    return True
+
+
+def certify_shrink(
+    small: Callable[..., Any],
+    reference: Callable[..., Any],
+    inputs: Sequence[Inputs],
+    *,
+    limit: float = 1e-4,
+) -> float:
+    """Largest relative error of ``small`` against ``reference`` over ``inputs``.
+
+    Args:
+        small: the model; a module is run in evaluation mode.
+        reference: called in the same way; it should not share code with ``small``.
+        inputs: at least two calls of the same shapes with different values.
+        limit: largest error that passes.
+
+    Raises:
+        CertificateError: the error exceeds the limit, is not a number, or the outputs do not vary
+            with the inputs, so that equality proves nothing.
+    """
+    part = "shrunk model against masked reference"
+    actual, expected = _outputs(small, inputs), _outputs(reference, inputs)
+    return _judge(part, actual, expected, limit, independent_outputs(small))
+
+
+def certify_onnx(
+    captured: Captured, path: str | Path, *, limit: float | None = None, seed: int = 0
+) -> dict[int, float]:
+    """Largest relative error of onnxruntime against PyTorch, by batch size.
+
+    Batch sizes are 2 and 3 where the batch is dynamic, else that of the examples (0 if the
+    inputs have no batch).
+
+    Raises:
+        CertificateError: as :func:`certify_shrink`, or onnxruntime refuses the file.
+    """
+    limit = model_limit(captured) if limit is None else limit
+    model = OnnxModel(path)
+    free = independent_outputs(captured.module, tensors_only=True)
+    sizes = BATCHES if batch_size(captured) is not None else (None,)
+    errors = {}
+    for size in sizes:
+        inputs = check_inputs(captured, seed, size)
+        expected = [tensor_leaves(output) for output in _outputs(captured.module, inputs)]
+        actual = [model(one) for one in inputs]
+        shown = size if size is not None else _static_size(captured)
+        part = f"onnxruntime against PyTorch at batch {shown}"
+        errors[shown] = _judge(part, actual, expected, limit, free)
+    return errors
+
+
+def certify_reload(
+    folder: str | Path,
+    captured: Captured,
+    *,
+    limit: float | None = None,
+    seed: int = 0,
+    onnx: bool = True,
+) -> tuple[float, float | None]:
+    """Largest relative errors of ``model.pt2``, reloaded in a fresh process, against both others.
+
+    The process can import nothing but graphprune and what it depends on, once the modules are
+    imported that define operators of other libraries, if the graph calls any.
+
+    Returns:
+        The error against ``captured.module`` and the error against onnxruntime on ``model.onnx``;
+        None for the latter without ``onnx``.
+
+    Raises:
+        CertificateError: as :func:`certify_shrink`, or the process cannot load or run the model.
+    """
+    place = Path(folder)
+    limit = model_limit(captured) if limit is None else limit
+    inputs = check_inputs(captured, seed)
+    modules = operator_modules(captured.module)
+    actual = reloaded_outputs(place / "model.pt2", inputs, modules=modules)
+    expected = [tensor_leaves(output) for output in _outputs(captured.module, inputs)]
+    free = independent_outputs(captured.module, tensors_only=True)
+    error = _judge("reloaded model against PyTorch", actual, expected, limit, free)
+    if not onnx:
+        return error, None
+    onnx_model = OnnxModel(place / "model.onnx")
+    from_onnx = [onnx_model(one) for one in inputs]
+    return error, _judge("reloaded model against onnxruntime", actual, from_onnx, limit, free)
+
+
+def independent_outputs(model: object, *, tensors_only: bool = False) -> set[int]:
+    """Positions, among the output leaves, of those that no input reaches in a model's graph.
+
+    They may be constant (anchors, say). Empty if ``model`` is not a graph. ``tensors_only`` counts
+    the positions among the leaves that are tensors.
+    """
+    if not isinstance(model, fx.GraphModule):
+        return set()
+    aliases = Aliases(model.graph)
+    reached: set[fx.Node] = set()
+    written: set[fx.Node] = set()  # memory, by the node that made it
+
+    def depends(node: fx.Node) -> bool:
+        return node in reached or aliases.root(node) in written
+
+    for node in model.graph.nodes:
+        if node.op == "placeholder" or any(map(depends, read_by(node))):
+            reached.add(node)
+            written.update(aliases.root(target) for target in written_arguments(node))
+    outputs: Any = model.graph.output_node().args[0]
+    flat = list(outputs) if isinstance(outputs, tuple | list) else [outputs]
+    if tensors_only:
+        flat = [leaf for leaf in flat if isinstance(leaf, fx.Node) and _is_tensor(leaf)]
+    return {i for i, leaf in enumerate(flat) if isinstance(leaf, fx.Node) and not depends(leaf)}
+
+
+def _is_tensor(node: fx.Node) -> bool:
+    return isinstance(node.meta.get("val"), torch.Tensor)
+
+
+def _judge(
+    part: str, actual: list[Any], expected: list[Any], limit: float, independent: set[int]
+) -> float:
+    try:
+        return prove_equal(actual, expected, limit, independent=independent)
+    except CertificateError as failed:
+        raise CertificateError(f"certificate failed: {part}: {failed}") from failed
+
+
+def _outputs(model: Callable[..., Any], inputs: Sequence[Inputs]) -> list[Any]:
+    training = isinstance(model, nn.Module) and model.training
+    if isinstance(model, nn.Module) and training:
+        model.eval()
+    try:
+        with torch.no_grad():
+            return [_answer(model, *one) for one in inputs]
+    finally:
+        if isinstance(model, nn.Module) and training:
+            model.train()
+
+
+def _answer(model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    with state_kept(model):
+        return model(*args, **kwargs)
+
+
+def _static_size(captured: Captured) -> int:
+    leaves = [t for t in tensor_leaves((captured.args, captured.kwargs)) if t.ndim]
+    return leaves[0].shape[0] if leaves else 0

@@ -1,0 +1,89 @@
+"""New inputs like the examples: other values, other batch sizes, still valid for the model."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from graphprune.capturing.capture import Captured
+from graphprune.graph.trees import Inputs, replace_tensors, tensor_leaves
+
+
+def batch_size(captured: Captured) -> int | None:
+    """Batch size of the examples; None where the batch is static or inputs disagree on it."""
+    leaves = tensor_leaves((captured.args, captured.kwargs))
+    pairs = zip(leaves, captured.batch_dims, strict=True)
+    sizes = {leaf.shape[dim] for leaf, dim in pairs if dim is not None}
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def fixed_batch(captured: Captured) -> Captured:
+    """The same model, to be called with batches of the examples' size only."""
+    return dataclasses.replace(captured, batch_dims=(None,) * len(captured.batch_dims))
+
+
+def with_batch(captured: Captured, size: int) -> Inputs:
+    """The examples cut or repeated to a batch of ``size``; unchanged if the batch is static."""
+    now = batch_size(captured)
+    leaves = tensor_leaves((captured.args, captured.kwargs))
+    if now is None or now == size:
+        return captured.args, dict(captured.kwargs)
+    rows = torch.arange(size) % now
+    resized = [
+        leaf if dim is None else leaf.index_select(dim, rows.to(leaf.device))
+        for leaf, dim in zip(leaves, captured.batch_dims, strict=True)
+    ]
+    args, kwargs = replace_tensors((captured.args, captured.kwargs), resized)
+    return args, kwargs
+
+
+def fresh_inputs(
+    captured: Captured, seed: int, size: int | None = None, *, integers: str = "drawn"
+) -> Inputs:
+    """Random inputs like the examples, of batch ``size`` (None: that of the examples).
+
+    Floats are normal with the mean and standard deviation of the example and stay within its
+    range (to a constant example a standard normal is added); integers are uniform over the
+    example's range; masks (bools, integers all 0 or 1) only change places along the batch, so
+    that no mask arises that hides everything. With ``integers="permuted"`` so do all integers.
+
+    Returns:
+        ``(args, kwargs)`` with the examples' dtypes and devices; the same for the same seed.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    args, kwargs = (
+        with_batch(captured, size) if size is not None else (captured.args, captured.kwargs)
+    )
+    leaves = tensor_leaves((args, kwargs))
+    drawn = [
+        _draw(leaf, dim, generator, integers == "permuted").to(leaf.device)
+        for leaf, dim in zip(leaves, captured.batch_dims, strict=True)
+    ]
+    args, kwargs = replace_tensors((args, kwargs), drawn)
+    return args, kwargs
+
+
+def _draw(
+    example: torch.Tensor, dim: int | None, generator: torch.Generator, permuted: bool
+) -> torch.Tensor:
+    value = example.detach().cpu()
+    if value.numel() == 0:
+        return value.clone()
+    if value.is_complex():
+        parts = torch.view_as_real(value.resolve_conj())
+        return torch.view_as_complex(_draw(parts, dim, generator, permuted).contiguous())
+    if value.is_floating_point():
+        wide = value.to(torch.float64)
+        noise = torch.randn(wide.shape, generator=generator, dtype=torch.float64)
+        low, high = wide.min(), wide.max()
+        if low == high:
+            return (wide + noise).to(value.dtype)
+        return (wide.mean() + wide.std() * noise).clamp(low, high).to(value.dtype)
+    low_int, high_int = int(value.min()), int(value.max())
+    if permuted or (low_int >= 0 and high_int <= 1):
+        if dim is None:
+            return value.clone()
+        return value.index_select(dim, torch.randperm(value.shape[dim], generator=generator))
+    drawn = torch.randint(low_int, high_int + 1, value.shape, generator=generator)
+    return drawn.to(value.dtype)

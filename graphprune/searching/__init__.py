@@ -1,0 +1,1 @@
+"""Search: many allocations of one budget tried, and the best kept."""
