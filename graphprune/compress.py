@@ -64,7 +64,7 @@ def compress(  # noqa: PLR0913 - the one call that users type; the rest is in th
     config = (config or CompressConfig()).seeded()
     target = parse_target(target)
     ranked_by, method_note = resolve_method(method, data is not None)
-    check_asked(finetune_epochs, data, loss)
+    check_asked(finetune_epochs, data, loss, reconstruct=config.reconstruct)
     if isinstance(target, AutoTarget):
         check_auto(ranked_by, config.ranking)
         config = replace(config, learn=replace(config.learn, spread=True))

@@ -43,7 +43,9 @@ class CompressConfig:
             equally many channels ``inside`` each, ``both`` or nothing (``keep``).
         batch_size: examples per step of learning and fine-tuning.
         recalibrate: re-estimate batch-norm statistics of the small model on data; without it (and
-            fine-tuning) every value of the small model is one of the original's.
+            fine-tuning or reconstruction) every value of the small model is one of the original's.
+        reconstruct: fit what is left of each layer to the original's answers on the data, before
+            any fine-tuning.
         evaluate: judge dense and small model on held-out data where there are data.
         needs_onnx: refuse a model whose operators cannot be written as ONNX right after its
             capture, rather than when the result is saved.
@@ -60,6 +62,7 @@ class CompressConfig:
     heads: str = "both"
     batch_size: int = 64
     recalibrate: bool = False
+    reconstruct: bool = False
     evaluate: bool = True
     needs_onnx: bool = False
     passes: tuple[PassBase, ...] = ()

@@ -11,16 +11,21 @@ from graphprune.errors import DataError, ModelError
 from graphprune.io import Loss
 
 
-def check_asked(finetune_epochs: int, data: Any, loss: Loss | None) -> None:
+def check_asked(
+    finetune_epochs: int, data: Any, loss: Loss | None, *, reconstruct: bool = False
+) -> None:
     """Refuse what needs data where there are none.
 
     Raises:
-        DataError: fine-tuning or a loss is asked for without data, or a negative number of epochs.
+        DataError: fine-tuning, reconstruction or a loss is asked for without data, or a negative
+            number of epochs.
     """
     if finetune_epochs < 0:
         raise DataError(f"finetune_epochs is {finetune_epochs}; give 0 or more")
     if finetune_epochs and data is None:
         raise DataError("fine-tuning needs data; give --data (data=) or 0 epochs")
+    if reconstruct and data is None:
+        raise DataError("reconstruction needs data; give --data (data=), or leave it out")
     if loss is not None and data is None:
         raise DataError("a loss is used on data only; give --data (data=), or leave it out")
 

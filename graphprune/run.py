@@ -25,6 +25,7 @@ from graphprune.shrinking.rewrite import retrace_shapes
 from graphprune.training.evaluate import evaluate
 from graphprune.training.feed import Feed, prepared
 from graphprune.training.recalibrate import recalibrate_batchnorm
+from graphprune.training.reconstruct import describe_fits, reconstruct, require_stateless
 from graphprune.training.tuning import tune
 from graphprune.training.userloss import checked_loss
 
@@ -102,13 +103,19 @@ class Run:
         with clock.stage("certify"):
             certificate = prove(small, analysis, plan, seed)
         finetuned = None
+        if feed is not None and config.reconstruct:
+            with clock.stage("reconstruct"):
+                batches = feed.training(seed)
+                fits = reconstruct(small, analysis, plan, batches, progress=config.progress)
+            notes = (*notes, describe_fits(fits))
         if feed is not None and config.recalibrate:
             with clock.stage("recalibrate"):
                 recalibrate_batchnorm(small.module, feed.training(seed))
         if feed is not None and epochs:
             with clock.stage("finetune"):
                 finetuned = tune(small, self.dense, feed, self.loss, epochs, config)
-        if finetuned is not None or (feed is not None and config.recalibrate):
+        changes = config.reconstruct or config.recalibrate or finetuned is not None
+        if feed is not None and changes:
             with clock.stage("certify again"):
                 certificate = prove(small, analysis, plan, seed, trained=True)
         evaluations: dict[str, dict[str, float]] = {}
@@ -157,6 +164,8 @@ def begin(
     clock = Clock(config.progress)
     with clock.stage("capture"):
         dense = _capture(model, example_inputs, config)
+        if data is not None and config.reconstruct:
+            require_stateless(dense.module)
         feed = prepared(data, dense, config.batch_size, loss) if data is not None else None
     return Run(dense, feed, loss, config, clock, config.source or type(model).__name__)
 

@@ -41,6 +41,11 @@ from graphprune.cli.source import Source, model_options, read_source
 @click.option("--lr", type=float, help="Learning rate of fine-tuning.")
 @click.option("--batch-size", default=64, show_default=True, help="Examples per training step.")
 @click.option(
+    "--reconstruct",
+    is_flag=True,
+    help="Fit what is left of each layer to the original's answers on --data (no labels needed).",
+)
+@click.option(
     "--recalibrate", is_flag=True, help="Re-estimate batch-norm statistics of the small model."
 )
 @click.option("--no-distill", is_flag=True, help="Fine-tune on labels alone.")
@@ -183,6 +188,7 @@ def read_request(given: dict[str, Any], onnx: bool, progress: Any) -> tuple[Sour
         finetune=finetune,
         distill=not given["no_distill"],
         recalibrate=given["recalibrate"],
+        reconstruct=given["reconstruct"],
         ranking=given.get("ranking", "local"),
         heads=given["heads"],
         batch_size=given["batch_size"],

@@ -19,6 +19,7 @@ WORDS = {
     "plan": "Choosing channels for the budget",
     "shrink": "Shrinking tensors",
     "certify": "Proving shrunk = masked original",
+    "reconstruct": "Fitting layers to the original",
     "recalibrate": "Recalibrating batch norm",
     "finetune": "Fine-tuning",
     "certify again": "Proving the trained model",

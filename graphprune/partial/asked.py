@@ -59,10 +59,11 @@ def allowed(request: Request, failure: ModelError) -> tuple[Method, list[str]]:
         UsageError: something is asked for that a model in parts cannot have.
     """
     config, why = request.config, f"the model cannot be captured whole ({explain(failure)})"
-    if request.finetune_epochs or (request.has_data and config.recalibrate):
+    trains = config.recalibrate or config.reconstruct
+    if request.finetune_epochs or (request.has_data and trains):
         raise UsageError(
-            "fine-tuning and --recalibrate need the whole model as a graph; compress without them "
-            f"and train the result yourself: {why}"
+            "fine-tuning, --recalibrate and --reconstruct need the whole model as a graph; "
+            f"compress without them and train the result yourself: {why}"
         )
     if config.passes:
         raise UsageError(f"graph passes need the whole model as a graph; leave them out: {why}")

@@ -89,7 +89,7 @@ def search(  # noqa: PLR0913 - the arguments of compress, which users know
     if data is None:
         raise DataError("a search judges allocations on held-out data; give --data (data=)")
     methods = _methods(method)
-    check_asked(finetune_epochs, data, loss)
+    check_asked(finetune_epochs, data, loss, reconstruct=config.compress.reconstruct)
     run = begin(model, example_inputs, data, loss, config.compress)
     contenders = _contenders(run, methods, wanted)
     judged = TrialConfig(config.trials, config.examples, config.compress.recalibrate)

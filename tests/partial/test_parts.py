@@ -140,8 +140,12 @@ def test_inputs_that_do_not_run_get_the_first_error() -> None:
     ("options", "wanted"),
     [
         ({"method": "dirichlet"}, "dirichlet needs the whole model"),
-        ({"finetune_epochs": 1}, "fine-tuning and --recalibrate need the whole model"),
-        ({"config": CompressConfig(recalibrate=True)}, "fine-tuning and --recalibrate"),
+        (
+            {"finetune_epochs": 1},
+            "fine-tuning, --recalibrate and --reconstruct need the whole model",
+        ),
+        ({"config": CompressConfig(recalibrate=True)}, "fine-tuning, --recalibrate"),
+        ({"config": CompressConfig(reconstruct=True)}, "fine-tuning, --recalibrate"),
         ({"config": CompressConfig(ranking="global")}, "ranking global compares groups"),
     ],
 )
