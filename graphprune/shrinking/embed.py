@@ -16,7 +16,10 @@ def embed(small: fx.GraphModule, analysis: Analysis, keep: Keep) -> dict[str, to
     With them the masked reference can judge a model that was trained after it was shrunk.
     """
     full: dict[str, torch.Tensor] = {}
+    held = {str(node.target) for node in small.graph.find_nodes(op="get_attr")}
     for name, (labels, shape) in analysis.leaves.items():
+        if name not in held:
+            continue  # left out of the small model, for no call reads it
         part = get_tensor(small, name).detach()
         original = get_tensor(analysis.module, name).detach().to(part.device, copy=True)
         if part.shape == original.shape:

@@ -60,3 +60,10 @@ def test_the_small_model_is_without_it_and_says_so() -> None:
     result.into(into)
     assert into.extra.weight.shape == (4, 8)  # not the graph's, so it stays as it is
     torch.testing.assert_close(into(X), result.model(X))
+
+
+def test_a_small_model_without_it_can_be_trained_and_proved() -> None:
+    data = (torch.randn(16, 3, 8, 8), torch.randint(0, 4, (16,)))
+    result = compress(Auxiliary().eval(), X, method="l2", data=data, finetune_epochs=1)
+    assert isinstance(result, Compressed)
+    assert result.certificate.passed
