@@ -25,7 +25,7 @@ from graphprune.shrinking.rewrite import retrace_shapes
 from graphprune.training.evaluate import evaluate
 from graphprune.training.feed import Feed, prepared
 from graphprune.training.recalibrate import recalibrate_batchnorm
-from graphprune.training.reconstruct import describe_fits, reconstruct, require_stateless
+from graphprune.training.reconstruct import reconstruct, require_stateless
 from graphprune.training.tuning import tune
 from graphprune.training.userloss import checked_loss
 
@@ -106,8 +106,8 @@ class Run:
         if feed is not None and config.reconstruct:
             with clock.stage("reconstruct"):
                 batches = feed.training(seed)
-                fits = reconstruct(small, analysis, plan, batches, progress=config.progress)
-            notes = (*notes, describe_fits(fits))
+                found = reconstruct(small, analysis, plan, batches, progress=config.progress)
+            notes = (*notes, found.describe())
         if feed is not None and config.recalibrate:
             with clock.stage("recalibrate"):
                 recalibrate_batchnorm(small.module, feed.training(seed))

@@ -50,7 +50,7 @@ def is_affine(function: Callable[[Tensors], torch.Tensor], like: Sequence[torch.
     both = [a + b for a, b in zip(first, second, strict=True)]
     with torch.no_grad():
         whole = function(both)
-        if not whole.is_floating_point():
+        if not whole.is_floating_point() or whole.numel() == 0:
             return False
         zero = function([torch.zeros_like(v) for v in like])
         gap = (whole + zero - function(first) - function(second)).abs().max()

@@ -37,6 +37,7 @@ from graphprune.graph.values import get_tensor, is_tensor, shape_of
 from graphprune.progress import Progress
 from graphprune.shrinking.keep import Keep
 from graphprune.training.devices import Batch, Runtime, module_device, move
+from graphprune.training.evaluate import evaluate
 from graphprune.training.feed import call_arguments, count_examples
 from graphprune.training.least_squares import Fit, is_affine, least_squares
 from graphprune.training.lockstep import Ahead, Span, Walk, next_in_span
@@ -53,12 +54,36 @@ class ReconstructConfig:
 
     Attributes:
         batches: how many to use at most; fewer where activations are large. The last quarter
-            judges when to stop.
+            judges when to stop, and whether the whole model came nearer to the original.
         steps: conjugate-gradient steps for each layer, at most.
     """
 
     batches: int = 8
     steps: int = 20
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What came of it.
+
+    Attributes:
+        fits: by name of the node, how well its span fits before and after.
+        before: distance of the model's answers from the original's on the batches that judge: the
+            squared difference over the square of the original's.
+        after: the same with all layers fitted.
+        kept: whether the fitted weights stayed, which they do if they brought the answers nearer.
+    """
+
+    fits: dict[str, Fit]
+    before: float
+    after: float
+    kept: bool
+
+    def describe(self) -> str:
+        """One line for the user."""
+        change = f"squared distance from the original's answers {self.before:.2g}, {self.after:.2g}"
+        done = f"{len(self.fits)} layers were fitted to the original: {change} after"
+        return done if self.kept else f"{done}, so the weights were left as they were cut"
 
 
 def reconstruct(
@@ -68,10 +93,11 @@ def reconstruct(
     data: Iterable[Batch],
     config: ReconstructConfig | None = None,
     progress: Progress | None = None,
-) -> dict[str, Fit]:
+) -> Reconstruction:
     """Fit the small model's parameters, layer by layer and in place, to the original's answers.
 
-    Parameters that are frozen or shared stay as they are.
+    Parameters that are frozen or shared stay as they are, and all do where the answers would come
+    no nearer.
 
     Args:
         small: cut from ``analysis.module`` by ``plan``.
@@ -81,46 +107,31 @@ def reconstruct(
         config: how; None for the defaults.
         progress: told of every layer.
 
-    Returns:
-        By name of the node: how well its span fits, before and after.
-
     Raises:
         DataError: there is no data.
         ModelError: the model writes into its own buffers.
     """
     require_stateless(analysis.module)
     config = config or ReconstructConfig()
-    device = Runtime(mixed_precision=False).device
-    modules = (small.module, analysis.module)
-    homes = [module_device(module) for module in modules]
-    for module in modules:
-        move(module, device)
-    try:
-        # Every process takes the same batches, so that all of them find the same weights.
-        batches = [
-            pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), leaves)
-            for leaves in islice(_leaves(small, data), config.batches)
-        ]
-        if not batches:
-            raise DataError("there is no data to fit layers to")
-        return _fit_layers(small.module, (analysis, plan.keep(analysis)), batches, config, progress)
-    finally:
-        for module, home in zip(modules, homes, strict=True):
-            move(module, home)
+    inputs = list(islice(_with_room(small, data), config.batches))
+    if not inputs:
+        raise DataError("there is no data to fit layers to")
+    judging = [(batch, None) for batch in inputs[-(_judges(len(inputs)) or 1) :]]
+    cut = {name: tensor.detach().clone() for name, tensor in small.module.named_parameters()}
+    before = evaluate(small.module, judging, teacher=analysis.module)["distance"]
+    fits = _fit_layers(small, (analysis, plan.keep(analysis)), inputs, config.steps, progress)
+    after = evaluate(small.module, judging, teacher=analysis.module)["distance"]
+    kept = after < before
+    if not kept:
+        with torch.no_grad():
+            for name, tensor in small.module.named_parameters():
+                tensor.copy_(cut[name])
+    return Reconstruction(fits, before, after, kept)
 
 
-def describe_fits(fits: Mapping[str, Fit]) -> str:
-    """One line for the user: how many layers were fitted, and how far they are off on average."""
-    if not fits:
-        return "no layer could be fitted to the original's answers"
-    before, after = (
-        sum(values) / len(fits)
-        for values in ([fit.before for fit in fits.values()], [fit.after for fit in fits.values()])
-    )
-    return (
-        f"{len(fits)} layers were fitted to the original's answers: mean squared difference "
-        f"{before:.2g} of the answers' own square before, {after:.2g} after"
-    )
+def _judges(batches: int) -> int:
+    """How many of the batches are kept from the fit."""
+    return batches // 4 or batches // 2
 
 
 def require_stateless(module: fx.GraphModule) -> None:
@@ -140,8 +151,8 @@ def require_stateless(module: fx.GraphModule) -> None:
                 )
 
 
-def _leaves(small: Captured, data: Iterable[Batch]) -> Iterator[list[Any]]:
-    """Flat inputs of each batch, as many as there is room for."""
+def _with_room(small: Captured, data: Iterable[Batch]) -> Iterator[Any]:
+    """The inputs of as many batches as there is room for."""
     captured = count_examples(small, (small.args, small.kwargs))
     largest = max(
         (node.meta["val"].element_size() * math.prod(shape_of(node)))
@@ -150,33 +161,58 @@ def _leaves(small: Captured, data: Iterable[Batch]) -> Iterator[list[Any]]:
     )
     room = float(_LARGEST_BYTES)
     for number, (inputs, _) in enumerate(data):
-        arguments = call_arguments(small, inputs)
-        room -= largest / captured * count_examples(small, arguments)
+        room -= largest / captured * count_examples(small, call_arguments(small, inputs))
         if room < 0 and number >= _FEWEST:
             return
-        yield pytree.tree_leaves(arguments)
+        yield inputs
 
 
 def _fit_layers(
-    small: fx.GraphModule,
+    small: Captured,
     original: tuple[Analysis, Keep],
-    batches: Sequence[Sequence[Any]],
-    config: ReconstructConfig,
+    inputs: Sequence[Any],
+    steps: int,
+    progress: Progress | None,
+) -> dict[str, Fit]:
+    """Fit on the device that training runs on."""
+    device = Runtime(mixed_precision=False).device
+    modules = (small.module, original[0].module)
+    homes = [module_device(module) for module in modules]
+    for module in modules:
+        move(module, device)
+    try:
+        # Every process takes the same batches, so that all of them find the same weights.
+        leaves = [pytree.tree_leaves(call_arguments(small, batch)) for batch in inputs]
+        leaves = pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), leaves)
+        walks = tuple(Walk(small.module, batch) for batch in leaves)
+        ahead = Ahead(original[0].module, leaves)
+        return _fit_in_order(walks, ahead, original, steps, progress)
+    finally:
+        for module, home in zip(modules, homes, strict=True):
+            move(module, home)
+
+
+def _fit_in_order(
+    walks: tuple[Walk, ...],
+    ahead: Ahead,
+    original: tuple[Analysis, Keep],
+    steps: int,
     progress: Progress | None,
 ) -> dict[str, Fit]:
     analysis, keep = original
-    ahead = Ahead(analysis.module, batches)
-    walks = tuple(Walk(small, leaves) for leaves in batches)
+    small = walks[0].module
+    assert isinstance(small, fx.GraphModule)
     own = _own_parameters(small)
+    nodes = [node for node in small.graph.nodes if node.op != "output"]
     fits: dict[str, Fit] = {}
     fitted: set[fx.Node] = set()
-    for done, node in enumerate(nodes := [n for n in small.graph.nodes if n.op != "output"]):
+    for done, node in enumerate(nodes):
         if node in own and node not in fitted and (span := _span(node, own, walks, ahead)):
             fitted |= set(span.nodes)
             labels = analysis.context.of(ahead.node[span.end.name])
             targets = [keep.take(whole, labels) for whole in ahead.answers(span.end.name)]
-            if targets:
-                fits[node.name] = _fit(span, targets, config)
+            if targets and _match(span, targets):
+                fits[node.name] = _fit(span, targets, steps)
                 if progress is not None:
                     progress("reconstruct", done, len(nodes), {"error": fits[node.name].after})
         for walk in walks:
@@ -231,10 +267,15 @@ def _affine(span: Span) -> Span | None:
     return span if is_affine(partial(span, 0), span.start) else None
 
 
-def _fit(span: Span, targets: Sequence[torch.Tensor], config: ReconstructConfig) -> Fit:
+def _match(span: Span, targets: Sequence[torch.Tensor]) -> bool:
+    """Whether the two models give values of one shape: an expert may get other examples now."""
+    with torch.no_grad():
+        return all(span(b, span.start).shape == t.shape for b, t in enumerate(targets))
+
+
+def _fit(span: Span, targets: Sequence[torch.Tensor], steps: int) -> Fit:
     """Fit and put the values found into the small model."""
-    judges = len(targets) // 4 or len(targets) // 2
-    found = least_squares(span, span.start, targets, judges, config.steps)
+    found = least_squares(span, span.start, targets, _judges(len(targets)), steps)
     with torch.no_grad():
         for tensor, value in zip(span.start, found.values, strict=True):
             tensor.copy_(value)

@@ -71,7 +71,10 @@ def test_spare_channels_are_made_up_for() -> None:
     whole, small, analysis, plan = cut_twins()
     assert gap(whole, small) > 0.01
     before = {name: p.detach().clone() for name, p in whole.module.named_parameters()}
-    fits = reconstruct(small, analysis, plan, batches(), ReconstructConfig(steps=200))
+    found = reconstruct(small, analysis, plan, batches(), ReconstructConfig(steps=200))
+    fits = found.fits
+    assert found.kept
+    assert found.before > 1e-4 > 1e-6 > found.after
     assert gap(whole, small) < 1e-4
     assert fits["conv2d_2"].before > 1e-3 > 1e-6 > fits["conv2d_2"].after
     for name, tensor in whole.module.named_parameters():
@@ -112,7 +115,7 @@ def test_frozen_and_shared_parameters_stay() -> None:
     plan = without(analysis, "first.weight", [4, 5])
     small = cut(whole, analysis, plan)
     frozen = small.module.get_parameter("second.weight").detach().clone()
-    fits = reconstruct(small, analysis, plan, batches())
+    fits = reconstruct(small, analysis, plan, batches()).fits
     assert torch.equal(small.module.get_parameter("second.weight"), frozen)
     assert "batch_norm_1" in fits  # whose scale and shift are free
 
@@ -134,9 +137,24 @@ def test_a_layer_that_is_called_twice_stays() -> None:
     plan = without(analysis, analysis.groups[0].name, [0, 3])
     small = cut(whole, analysis, plan)
     twice = small.module.get_parameter("twice.weight").detach().clone()
-    fits = reconstruct(small, analysis, plan, [(torch.randn(16, 5), None) for _ in range(4)])
+    fits = reconstruct(small, analysis, plan, [(torch.randn(16, 5), None) for _ in range(4)]).fits
     assert torch.equal(small.module.get_parameter("twice.weight"), twice)
     assert list(fits) == ["linear"]
+
+
+def test_what_brings_the_answers_no_nearer_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, small, analysis, plan = cut_twins()
+    before = {name: p.detach().clone() for name, p in small.module.named_parameters()}
+    answers = iter([0.2, 0.3])
+    monkeypatch.setattr(
+        "graphprune.training.reconstruct.evaluate", lambda *_, **__: {"distance": next(answers)}
+    )
+    found = reconstruct(small, analysis, plan, batches())
+    assert found.fits
+    assert not found.kept
+    assert "left as they were cut" in found.describe()
+    for name, tensor in small.module.named_parameters():
+        assert torch.equal(tensor, before[name]), name
 
 
 class Counts(nn.Module):
@@ -203,3 +221,37 @@ def test_a_compression_is_better_for_it_and_proved() -> None:
     assert fitted.certificate.passed
     assert "reconstruct" in fitted.stages.seconds
     assert any("3 layers were fitted" in note for note in fitted.stages.notes)
+
+
+class Routed(nn.Module):
+    """Each expert gets the rows that choose it, which may be none, and others once it is cut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.into, self.gate = nn.Linear(5, 8), nn.Linear(8, 3)
+        self.experts = nn.ModuleList(nn.Linear(8, 4) for _ in range(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.into(x))
+        chosen = self.gate(x).argmax(1)
+        out = torch.zeros(x.shape[0], 4)
+        for number, expert in enumerate(self.experts):
+            (rows,) = torch.where(chosen == number)
+            out = out.index_add(0, rows, expert(x[rows]))
+        return out
+
+
+def test_experts_that_get_other_rows_or_none_stay() -> None:
+    torch.manual_seed(0)
+    model = Routed().eval()
+    with torch.no_grad():
+        assert model.gate.bias is not None
+        model.gate.bias[2] = -100.0  # nobody asks the last one
+    whole = capture(model, torch.randn(6, 5))
+    analysis = analyse(whole.module)
+    plan = without(analysis, analysis.groups[0].name, [0, 3, 5])
+    small = cut(whole, analysis, plan)
+    last = small.module.get_parameter("experts.2.weight").detach().clone()
+    found = reconstruct(small, analysis, plan, [(torch.randn(16, 5), None) for _ in range(4)])
+    assert "linear" in found.fits
+    assert torch.equal(small.module.get_parameter("experts.2.weight"), last)
