@@ -132,6 +132,12 @@ def test_rows_are_measured_once(bench: Bench) -> None:
     assert {"error_cut", "error_recalibrated"} <= small.keys() & cut_only.keys()
     cifar.measure(replace(bench, seed=1), rows[:1])
     assert len(read(bench.output)) == 5
+    fitted = replace(bench, schedule=replace(bench.schedule, reconstruct=1))
+    cifar.measure(fitted, rows[3:])
+    found = read(bench.output)[-1]
+    assert "error_reconstructed" in found
+    assert "failed" not in found
+    assert "error_recalibrated" not in found
 
 
 def test_dropout_is_off() -> None:
@@ -174,7 +180,15 @@ def test_tables_give_the_change_from_the_dense_model() -> None:
     cut = {"error_cut": 60.0, "error_recalibrated": 20.0}
     small = record("mean", 9.5, row={"target": "macs=0.476", "inner": True}, **cut)
     line = resnet56.tuned_table([dense, small]).splitlines()[-1]
-    assert line == "| mean | 100 (2.10x fewer) | 40 | 6,000 | 90.50 | +0.50 | +0.2 | 2 |"
+    start, end = "| mean | 100 (2.10x fewer) | 40 |", "| 0.05 | 6,000 | 90.50 | +0.50 | +0.2 | 2 |"
+    assert line == f"{start}  {end}"
+    fitted = {
+        **small,
+        "schedule": {**small["schedule"], "reconstruct": 2},
+        "error_reconstructed": 25.0,
+    }
+    line = resnet56.tuned_table([dense, fitted]).splitlines()[-1]
+    assert line == f"{start} 256: 75.0 % {end}"
     line = resnet56.cut_table([dense, small]).splitlines()[-1]
     assert line == "| mean |  |  |  | 40.0 → 80.0 |  |"
     quoted = tables23_rows.Quoted("Dirichlet", "3-4", 8.6, 46, 0.7, 52.2)

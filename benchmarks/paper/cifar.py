@@ -29,6 +29,7 @@ from graphprune.errors import CertificateError
 from graphprune.training.devices import Runtime
 from graphprune.training.finetune import FinetuneConfig
 from graphprune.training.recalibrate import recalibrate_batchnorm
+from graphprune.training.reconstruct import ReconstructConfig, reconstruct
 
 DENSE = "dense"
 DENSE_TUNED = "dense, tuned on"
@@ -68,6 +69,8 @@ class Schedule:
         lr: peak rate of fine-tuning (SGD with Nesterov momentum).
         batch_size: images a step.
         recalibrate: batches on which batch norms are re-estimated after the cut.
+        reconstruct: batches of 128 on which layers are fitted to the dense model's answers instead;
+            0: they are not.
         augment: shift and mirror while fine-tuning. The dense model then teaches on every batch as
             it comes; without it, it is asked once for each image.
     """
@@ -81,6 +84,7 @@ class Schedule:
     lr: float = 0.05
     batch_size: int = 128
     recalibrate: int = 20
+    reconstruct: int = 0
     augment: bool = True
 
 
@@ -212,9 +216,15 @@ def _small_record(bench: Bench, task: Task, ranked: Ranked, row: Row) -> dict[st
     small, plan = cut_row(ranked, row)
     probe = task.test.subset(slice(bench.schedule.probe_images))
     record = {**costs(small.module, task), "error_cut": error_percent(small.module, probe)}
-    batches = loader(task.train, task.batch_size, shuffle=True, seed=bench.seed)
-    recalibrate_batchnorm(small.module, batches, bench.schedule.recalibrate)
-    record["error_recalibrated"] = error_percent(small.module, probe)
+    if bench.schedule.reconstruct:
+        batches = loader(task.train, 128, shuffle=True, seed=bench.seed)
+        config = ReconstructConfig(batches=bench.schedule.reconstruct)
+        reconstruct(small, ranked.analysis, plan, batches, config)
+        record["error_reconstructed"] = error_percent(small.module, probe)
+    else:
+        batches = loader(task.train, task.batch_size, shuffle=True, seed=bench.seed)
+        recalibrate_batchnorm(small.module, batches, bench.schedule.recalibrate)
+        record["error_recalibrated"] = error_percent(small.module, probe)
     try:
         # Only now: a hard cut may leave no signal until its norms are re-estimated.
         prove(small, ranked.analysis, plan, bench.seed, trained=True)

@@ -26,6 +26,12 @@ _OPTIONS = (
     click.option("--epochs", type=click.IntRange(1), help="Passes of fine-tuning."),
     click.option("--train-images", type=click.IntRange(2), help="Only the first so many."),
     click.option("--test-images", type=click.IntRange(1), help="Only the first so many."),
+    click.option("--lr", type=float, help="Peak rate of fine-tuning."),
+    click.option(
+        "--reconstruct",
+        type=click.IntRange(0),
+        help="Batches of 128 to fit layers on after the cut.",
+    ),
     click.option("--seed", default=0, show_default=True),
     click.option("--threads", default=1, show_default=True),
     click.option(
@@ -59,7 +65,7 @@ def run_rows(
     """Measure the rows of one dense model, as the options of the command line say."""
     changes = {
         name: options[name]
-        for name in ("epochs", "train_images", "test_images")
+        for name in ("epochs", "train_images", "test_images", "lr", "reconstruct")
         if options[name] is not None
     }
     set_up(options["seed"], options["threads"])

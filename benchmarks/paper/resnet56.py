@@ -59,7 +59,7 @@ def cut_table(records: list[dict[str, Any]]) -> str:
     found = {
         (r["row"]["method"], r["row"]["target"], r["row"]["ranking"], r["row"]["inner"]): r
         for r in reversed(records)  # the first of equal rows counts
-        if "error_cut" in r
+        if "error_recalibrated" in r
     }
     lines = []
     for method in METHODS:
@@ -80,7 +80,8 @@ def _after_cut(record: dict[str, Any] | None) -> str:
 def tuned_table(records: list[dict[str, Any]]) -> str:
     """Markdown: accuracy after fine-tuning and its change from the dense model, in points."""
     base = next((r for r in records if r["row"]["method"] == DENSE), None)
-    heads = ("method", "MACs", "parameters", "images seen", "accuracy %", "change", "aim", "s")
+    heads = ("method", "MACs", "parameters", "layers fitted", "rate", "images seen")
+    heads += ("accuracy %", "change", "aim", "s")
     lines = []
     for record in (r for r in records if "error" in r):
         row, aim = record["row"], None
@@ -93,6 +94,8 @@ def tuned_table(records: list[dict[str, Any]]) -> str:
                 row["method"],
                 f"{record['macs']:,}{fewer}",
                 f"{record['parameters']:,}",
+                _fitted(record),
+                "" if row["method"] == DENSE else f"{record['schedule']['lr']:g}",
                 "" if row["method"] == DENSE else _seen(record["schedule"]),
                 f"{100 - record['error']:.2f}",
                 "" if change is None else f"{change:+.2f}",
@@ -101,6 +104,14 @@ def tuned_table(records: list[dict[str, Any]]) -> str:
             )
         )
     return markdown_table(heads, lines)
+
+
+def _fitted(record: dict[str, Any]) -> str:
+    """The images that layers were fitted on, and the accuracy right after."""
+    if "error_reconstructed" not in record:
+        return ""
+    images = 128 * record["schedule"]["reconstruct"]
+    return f"{images:,}: {100 - record['error_reconstructed']:.1f} %"
 
 
 def _seen(schedule: dict[str, Any]) -> str:
