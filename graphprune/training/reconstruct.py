@@ -34,10 +34,10 @@ from graphprune.choosing.plan import Plan
 from graphprune.errors import DataError, ModelError
 from graphprune.graph.aliases import Aliases, written_arguments
 from graphprune.graph.values import get_tensor, is_tensor, shape_of
+from graphprune.io.loss import reproduce
 from graphprune.progress import Progress
 from graphprune.shrinking.keep import Keep
-from graphprune.training.devices import Batch, Runtime, module_device, move
-from graphprune.training.evaluate import evaluate
+from graphprune.training.devices import Batch, Runtime, module_device, move, run_module
 from graphprune.training.feed import call_arguments, count_examples
 from graphprune.training.least_squares import Fit, is_affine, least_squares
 from graphprune.training.lockstep import Ahead, Span, Walk, next_in_span
@@ -68,8 +68,8 @@ class Reconstruction:
 
     Attributes:
         fits: by name of the node, how well its span fits before and after.
-        before: distance of the model's answers from the original's on the batches that judge: the
-            squared difference over the square of the original's.
+        before: distance of the model's answers from the original's on the batches that judge, as
+            :func:`graphprune.io.loss.reproduce` measures it.
         after: the same with all layers fitted.
         kept: whether the fitted weights stayed, which they do if they brought the answers nearer.
     """
@@ -81,7 +81,7 @@ class Reconstruction:
 
     def describe(self) -> str:
         """One line for the user."""
-        change = f"squared distance from the original's answers {self.before:.2g}, {self.after:.2g}"
+        change = f"squared distance of the answers {self.before:.2g} before, {self.after:.2g}"
         done = f"{len(self.fits)} layers were fitted to the original: {change} after"
         return done if self.kept else f"{done}, so the weights were left as they were cut"
 
@@ -116,17 +116,38 @@ def reconstruct(
     inputs = list(islice(_with_room(small, data), config.batches))
     if not inputs:
         raise DataError("there is no data to fit layers to")
-    judging = [(batch, None) for batch in inputs[-(_judges(len(inputs)) or 1) :]]
-    cut = {name: tensor.detach().clone() for name, tensor in small.module.named_parameters()}
-    before = evaluate(small.module, judging, teacher=analysis.module)["distance"]
-    fits = _fit_layers(small, (analysis, plan.keep(analysis)), inputs, config.steps, progress)
-    after = evaluate(small.module, judging, teacher=analysis.module)["distance"]
-    kept = after < before
-    if not kept:
-        with torch.no_grad():
-            for name, tensor in small.module.named_parameters():
-                tensor.copy_(cut[name])
-    return Reconstruction(fits, before, after, kept)
+    device = Runtime(mixed_precision=False).device
+    modules = (small.module, analysis.module)
+    homes = [module_device(module) for module in modules]
+    for module in modules:
+        move(module, device)
+    try:
+        # Every process takes the same batches, so that all of them find the same weights.
+        inputs = pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), inputs)
+        judging = inputs[-(_judges(len(inputs)) or 1) :]
+        cut = [tensor.detach().clone() for tensor in small.module.parameters()]
+        before = _distance(*modules, judging)
+        fits = _fit_layers(small, (analysis, plan.keep(analysis)), inputs, config.steps, progress)
+        after = _distance(*modules, judging)
+        if not after < before:
+            _restore(small.module, cut)
+    finally:
+        for module, home in zip(modules, homes, strict=True):
+            move(module, home)
+    return Reconstruction(fits, before, after, kept=after < before)
+
+
+@torch.no_grad()
+def _distance(small: fx.GraphModule, whole: fx.GraphModule, judging: Sequence[Any]) -> float:
+    """How far the small model's answers are from the original's, the mean over batches."""
+    found = [float(reproduce(run_module(small, x), run_module(whole, x))) for x in judging]
+    return sum(found) / len(found)
+
+
+@torch.no_grad()
+def _restore(module: fx.GraphModule, values: Sequence[torch.Tensor]) -> None:
+    for tensor, value in zip(module.parameters(), values, strict=True):
+        tensor.copy_(value)
 
 
 def _judges(batches: int) -> int:
@@ -174,36 +195,12 @@ def _fit_layers(
     steps: int,
     progress: Progress | None,
 ) -> dict[str, Fit]:
-    """Fit on the device that training runs on."""
-    device = Runtime(mixed_precision=False).device
-    modules = (small.module, original[0].module)
-    homes = [module_device(module) for module in modules]
-    for module in modules:
-        move(module, device)
-    try:
-        # Every process takes the same batches, so that all of them find the same weights.
-        leaves = [pytree.tree_leaves(call_arguments(small, batch)) for batch in inputs]
-        leaves = pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), leaves)
-        walks = tuple(Walk(small.module, batch) for batch in leaves)
-        ahead = Ahead(original[0].module, leaves)
-        return _fit_in_order(walks, ahead, original, steps, progress)
-    finally:
-        for module, home in zip(modules, homes, strict=True):
-            move(module, home)
-
-
-def _fit_in_order(
-    walks: tuple[Walk, ...],
-    ahead: Ahead,
-    original: tuple[Analysis, Keep],
-    steps: int,
-    progress: Progress | None,
-) -> dict[str, Fit]:
-    analysis, keep = original
-    small = walks[0].module
-    assert isinstance(small, fx.GraphModule)
-    own = _own_parameters(small)
-    nodes = [node for node in small.graph.nodes if node.op != "output"]
+    (analysis, keep), graph = original, small.module.graph
+    leaves = [pytree.tree_leaves(call_arguments(small, batch)) for batch in inputs]
+    walks = tuple(Walk(small.module, batch) for batch in leaves)
+    ahead = Ahead(analysis.module, leaves)
+    own = _own_parameters(small.module)
+    nodes = [node for node in graph.nodes if node.op != "output"]
     fits: dict[str, Fit] = {}
     fitted: set[fx.Node] = set()
     for done, node in enumerate(nodes):

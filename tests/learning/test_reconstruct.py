@@ -146,9 +146,7 @@ def test_what_brings_the_answers_no_nearer_is_undone(monkeypatch: pytest.MonkeyP
     _, small, analysis, plan = cut_twins()
     before = {name: p.detach().clone() for name, p in small.module.named_parameters()}
     answers = iter([0.2, 0.3])
-    monkeypatch.setattr(
-        "graphprune.training.reconstruct.evaluate", lambda *_, **__: {"distance": next(answers)}
-    )
+    monkeypatch.setattr("graphprune.training.reconstruct._distance", lambda *_: next(answers))
     found = reconstruct(small, analysis, plan, batches())
     assert found.fits
     assert not found.kept
