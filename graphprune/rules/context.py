@@ -10,7 +10,7 @@ import torch
 from torch import fx
 
 from graphprune.graph.replay import replay_movement
-from graphprune.graph.values import is_tensor, shape_of, source_line, static_dims
+from graphprune.graph.values import concrete_int, is_tensor, shape_of, source_line, static_dims
 from graphprune.labels.atoms import AtomStore, PinRecord
 from graphprune.labels.slots import Labels, Shape, Slot, along, clean, compact, first_along, varying
 from graphprune.rules.joining import Join
@@ -215,6 +215,23 @@ class Context:
             for collected, output in zip(results, outputs, strict=True):
                 collected.append(compact(output))
         value = node.meta["val"]
-        if isinstance(value, list | tuple):
-            return [clean(r) for r in results] if results else [() for _ in value]
-        return clean(results[0]) if results else ()
+        several = isinstance(value, list | tuple)
+        values = list(value) if several else [value]
+        found = [self._moved(*pair, source) for pair in zip(results or [], values, strict=False)]
+        found = found or [() for _ in values]
+        return found if several else found[0]
+
+    def _moved(self, slots: list[Slot], value: torch.Tensor, source: fx.Node) -> Labels:
+        """Labels of a result of data movement, from what its elements have become.
+
+        A piece without elements has none to tell by. It is labelled like a sum over the dimensions
+        that it lacks.
+        """
+        before, after = shape_of(source), tuple(map(concrete_int, value.shape))
+        if 0 not in after:
+            return clean(slots)
+        if 0 in before or len(before) != len(after):
+            self.pin(self.of(source), "part of a tensor without elements")
+            return ()
+        gone = [dim for dim, size in enumerate(after) if size == 0]
+        return self.reduce(self.of(source), gone, keepdim=True)

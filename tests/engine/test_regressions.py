@@ -61,6 +61,11 @@ FOUND = {
         ),
         Wish("params=38%", "isomorphic", "inside", 273),
     ),
+    # PassError: it was foretold to be as long along its other dimensions as it had been.
+    "a slice without elements": (
+        Recipe((("rearranged", 1, 5), ("written_to", 5, 2)), frame="image"),
+        Wish("channels=25%"),
+    ),
 }
 
 
@@ -195,3 +200,27 @@ def test_loading_a_model_that_writes_into_its_buffers_leaves_them(tmp_path: Path
     captured.module.get_buffer("mean").copy_(torch.arange(8.0))
     loaded, _ = load_pt2(save_pt2(captured, tmp_path / "model.pt2"))
     assert loaded.get_buffer("mean").tolist() == list(range(8))
+
+
+class Prefixed(nn.Module):
+    """Heads whose first tokens or last heads are treated in another way, but there are none."""
+
+    def __init__(self, *piece: slice) -> None:
+        super().__init__()
+        self.first, self.last, self.piece = nn.Linear(3, 32), nn.Linear(32, 2), piece
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        heads = self.first(x).view(-1, 5, 4, 8).transpose(1, 2)
+        done = torch.relu(heads)
+        done[self.piece] = heads[self.piece] * 2
+        return self.last(done.transpose(1, 2).flatten(2))
+
+
+@pytest.mark.parametrize(
+    "piece", [(slice(None), slice(None), slice(0)), (slice(None), slice(4, None))]
+)
+def test_a_piece_of_heads_without_elements_keeps_their_size(piece: tuple[slice, ...]) -> None:
+    """What lies along its other dimensions cannot be told from its elements: PassError."""
+    result = compress(Prefixed(*piece).eval(), torch.randn(2, 5, 3), method="l2")
+    assert result.certificate.passed
+    assert result.model.get_parameter("first.weight").shape[0] < 32
