@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from engine_oracle import alike, shrink
 from fuzz_blocks import Recipe, build
-from torch import nn
+from torch import fx, nn
 from torch.utils import _pytree as pytree
 
 from graphprune.analysis.groups import Analysis, analyse
@@ -19,7 +19,7 @@ from graphprune.capturing.capture import Captured, capture
 from graphprune.choosing.budget import choose
 from graphprune.choosing.plan import Plan
 from graphprune.errors import CertificateError, TargetError
-from graphprune.graph.values import get_tensor
+from graphprune.graph.values import concrete, get_tensor
 from graphprune.proof.compare import max_relative_error, require_informative
 from graphprune.proof.masked import MaskedReference
 
@@ -115,6 +115,7 @@ def check(recipe: Recipe, wish: Wish) -> Outcome:
     assert again == plan, "a plan does not survive JSON"
     small = shrink(captured, analysis, again)
     _assert_slices(captured.module, small, plan)
+    _assert_nothing_is_emptied(captured.module, small)
     with torch.no_grad():
         _assert_shapes(whole, small(*captured.args, **captured.kwargs))
     try:
@@ -148,7 +149,8 @@ def _choose(analysis: Analysis, wish: Wish) -> Plan:
             raise
         plan = choose(analysis, scores, "channels=0.5", **options).plan  # type: ignore[arg-type]
     for name, (before, after) in plan.widths.items():
-        assert 1 <= after <= before, f"{name} keeps {after} of {before} channels"
+        # None where all others of its tensors are pinned; see _assert_nothing_is_emptied.
+        assert 0 <= after <= before, f"{name} keeps {after} of {before} channels"
     return plan
 
 
@@ -171,6 +173,17 @@ def _assert_slices(whole: nn.Module, small: nn.Module, plan: Plan) -> None:
         for dim, positions in dims.items():
             before = before.index_select(dim, torch.tensor(positions))
         assert torch.equal(before, after), f"{name} is not what the plan keeps of it"
+
+
+def _assert_nothing_is_emptied(whole: fx.GraphModule, small: fx.GraphModule) -> None:
+    """No value of the graph, parameters among them, is left without any channel."""
+    values = {node.name: pytree.tree_leaves(node.meta.get("val")) for node in whole.graph.nodes}
+    for node in small.graph.nodes:
+        left = pytree.tree_leaves(node.meta.get("val"))
+        for before, after in zip(values[node.name], left, strict=True):
+            if isinstance(before, torch.Tensor) and 0 not in concrete(list(before.shape)):
+                sizes = concrete(list(after.shape))
+                assert 0 not in sizes, f"{node.name} of {before.shape} became {sizes}"
 
 
 def mutate(

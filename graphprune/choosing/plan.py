@@ -34,7 +34,8 @@ class Plan:
         fingerprint: of the graph and its parameter shapes; a plan fits no other model.
         target: what was asked for, such as ``macs=0.5``.
         method: how channels were scored.
-        widths: by channel group, (channels before, channels after).
+        widths: by channel group, (channels before, channels after). Pinned channels are in no
+            group: all of a group may go where such stay.
     """
 
     kept: Kept

@@ -66,6 +66,11 @@ FOUND = {
         Recipe((("rearranged", 1, 5), ("written_to", 5, 2)), frame="image"),
         Wish("channels=25%"),
     ),
+    # The other channels of the layer are pinned; the test took those of the group for all.
+    "the only channel of a group, which nothing reads, goes": (
+        Recipe((("rearranged", 1, 2), ("by_index", 1, 0), ("cut_and_joined", 1, 0)), frame="image"),
+        Wish("macs=25%"),
+    ),
 }
 
 
@@ -224,3 +229,21 @@ def test_a_piece_of_heads_without_elements_keeps_their_size(piece: tuple[slice, 
     result = compress(Prefixed(*piece).eval(), torch.randn(2, 5, 3), method="l2")
     assert result.certificate.passed
     assert result.model.get_parameter("first.weight").shape[0] < 32
+
+
+class Unread(nn.Module):
+    """A linear layer whose last channel nobody reads; the others are the output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 8), nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(torch.relu(self.first(x)))[:, :2]
+
+
+def test_all_of_a_group_may_go_where_pinned_channels_stay() -> None:
+    result = compress(Unread().eval(), torch.randn(2, 3), target="macs=0.3", method="l2")
+    assert result.plan.widths["last.weight"] == (1, 0)
+    assert result.plan.kept["last.weight"][0] == [0, 1]
+    assert result.model.get_parameter("last.weight").shape[0] == 2
