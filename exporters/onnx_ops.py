@@ -9,6 +9,7 @@ import torch
 from torch import fx
 
 from graphprune.errors import ModelError, UsageError
+from graphprune.graph.chance import draws
 from graphprune.graph.operators import foreign_calls, overloads_of
 from graphprune.graph.values import concrete, is_tensor, shape_of, source_line
 from graphprune.io.text import reason
@@ -61,8 +62,17 @@ def require_onnx(module: fx.GraphModule) -> None:
     operators cost nothing.
 
     Raises:
-        ModelError: it names the operator, the line of the user's model, and the ways out.
+        ModelError: it names the operator, the line of the user's model, and the ways out; random
+            numbers in evaluation, which another runtime draws otherwise, are refused too.
     """
+    for node in module.graph.nodes:
+        if node.users and draws(node):
+            line = source_line(node)
+            raise ModelError(
+                f"{node.target}" + (f" ({line})" if line else "") + " draws random numbers in "
+                "evaluation, and ONNX draws others, so that nothing could be compared; make them "
+                f"an input of the model, or {WITHOUT_ONNX}"
+            )
     for target, node in foreign_calls(module).items():
         failure = _failure(node)
         if failure is None:

@@ -10,6 +10,7 @@ import torch
 from torch import fx
 from torch.fx.passes.infra.pass_base import PassResult
 
+from graphprune.graph.aliases import Aliases, written_arguments
 from graphprune.passes.base import GraphPass
 
 aten = torch.ops.aten
@@ -36,7 +37,8 @@ class Normalise(GraphPass):
     5. view becomes reshape: whether memory can be viewed depends on its layout, which other sizes,
        or another device's kernels, change. Where it can, reshape is that very view;
     6. outputs of a call with several that nobody reads are dropped: they may be scratch space whose
-       size is the kernel's own affair.
+       size is the kernel's own affair;
+    7. inputs that the model writes into are copied first: the caller's tensors stay as they are.
 
     Left alone: everything else. Unused parameters stay, so that the state dict keeps their names.
     """
@@ -53,6 +55,7 @@ class Normalise(GraphPass):
         modified |= _drop_empty_parts(graph_module.graph)
         modified |= _views_to_reshapes(graph_module.graph)
         modified |= _drop_unread_outputs(graph_module.graph)
+        modified |= _copy_written_inputs(graph_module.graph)
         if modified:
             graph_module.graph.lint()
             graph_module.recompile()
@@ -183,6 +186,20 @@ def _views_to_reshapes(graph: fx.Graph) -> bool:
     for node in views:
         node.target = aten.reshape.default
     return bool(views)
+
+
+def _copy_written_inputs(graph: fx.Graph) -> bool:
+    aliases = Aliases(graph)
+    roots = {aliases.root(to) for node in graph.nodes for to in written_arguments(node)}
+    written = [node for node in graph.find_nodes(op="placeholder") if node in roots]
+    last = graph.find_nodes(op="placeholder")[-1] if written else None
+    for node in reversed(written):
+        assert last is not None
+        with graph.inserting_after(last):
+            copy = graph.call_function(aten.clone.default, (node,))
+        copy.meta = dict(node.meta)
+        node.replace_all_uses_with(copy, delete_user_cb=lambda user, own=copy: user is not own)
+    return bool(written)
 
 
 def _erase_unused(graph: fx.Graph, node: fx.Node) -> None:

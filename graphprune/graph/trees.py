@@ -21,6 +21,12 @@ def tensor_leaves(tree: Any) -> list[torch.Tensor]:
     return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
 
 
+def copy_of(inputs: Inputs) -> Inputs:
+    """The same arguments with every tensor cloned, for models that write into their inputs."""
+    args, kwargs = pytree.tree_map_only(torch.Tensor, lambda t: t.detach().clone(), inputs)
+    return tuple(args), dict(kwargs)
+
+
 def replace_tensors(tree: Any, tensors: list[torch.Tensor]) -> Any:
     """The same tree with its tensor leaves replaced in flattening order.
 

@@ -8,7 +8,8 @@ from torch import nn
 from graphprune.analysis.groups import Analysis
 from graphprune.capturing.capture import Captured
 from graphprune.errors import CertificateError, UsageError
-from graphprune.graph.trees import Inputs
+from graphprune.graph.chance import same_chance
+from graphprune.graph.trees import Inputs, copy_of
 from graphprune.into.attributes import set_certain
 from graphprune.into.blame import explain
 from graphprune.into.constructor import own_shapes
@@ -127,10 +128,11 @@ def _disagreement(
             expected, actual = [], []
             for number, inputs in enumerate(check_inputs(small, seed, size)):
                 args, kwargs = inputs
-                with torch.no_grad():
+                with torch.no_grad(), same_chance():
                     expected.append(small.module(*args, **kwargs))
                 # Some layers take another road when no gradient is wanted; both must be right.
-                with quiet(), torch.set_grad_enabled(number == 0):
+                args, kwargs = copy_of(inputs)  # which some forwards write into
+                with quiet(), same_chance(), torch.set_grad_enabled(number == 0):
                     actual.append(model(*args, **kwargs))
             prove_equal(actual, expected, limit, independent=free)
         except Exception as failed:  # noqa: BLE001 - the user's forward may raise anything

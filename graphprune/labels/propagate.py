@@ -6,6 +6,7 @@ import torch
 from torch import fx
 
 from graphprune.errors import UsageError
+from graphprune.graph.chance import draws
 from graphprune.graph.values import get_tensor, is_free, shape_of
 from graphprune.labels.slots import Labels, clean, varying
 from graphprune.rules.context import Context
@@ -88,10 +89,12 @@ def _call(context: Context, node: fx.Node) -> NodeLabels:
 
 def _by_rule_or_probe(context: Context, node: fx.Node) -> NodeLabels | str:
     """Labels of a call's value, or why there are none to be had."""
+    if draws(node):
+        return f"random numbers drawn by {node.name}, as many as there are elements"
     rule = find_rule(node.target)
     if rule is None:
         probed = label_probed(context, node)
-        return f"no rule for {node.target}: {probed}" if isinstance(probed, str) else probed
+        return f"no rule for {_name(node.target)}: {probed}" if isinstance(probed, str) else probed
     try:
         return rule.label(context, node)
     except UsageError:
@@ -99,6 +102,12 @@ def _by_rule_or_probe(context: Context, node: fx.Node) -> NodeLabels | str:
     except Exception as error:  # noqa: BLE001 - a use its rule was not written for: leave it alone
         why = str(error) if isinstance(error, NotImplementedError) else type(error).__name__
         return f"the rule for {node.target} does not cover this use ({why})"
+
+
+def _name(target: object) -> str:
+    """An operator's name, or a Python function's without its address."""
+    own = isinstance(target, torch._ops.OpOverload)
+    return str(target) if own else str(getattr(target, "__name__", target))
 
 
 def _leave_alone(context: Context, node: fx.Node, reason: str) -> NodeLabels:

@@ -28,12 +28,6 @@ class Calls:
     flops: int = 0
 
 
-def copy_of(inputs: Inputs) -> Inputs:
-    """The same arguments with every tensor cloned, for models that write into their inputs."""
-    args, kwargs = pytree.tree_map_only(torch.Tensor, lambda t: t.detach().clone(), inputs)
-    return tuple(args), dict(kwargs)
-
-
 def signature(inputs: Inputs) -> tuple[Hashable, ...]:
     """Structure, shapes and dtypes of a call; equal for calls that differ in values alone."""
     leaves, spec = pytree.tree_flatten(inputs)

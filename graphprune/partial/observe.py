@@ -13,9 +13,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from graphprune.graph.trees import Inputs, tensor_leaves
+from graphprune.graph.trees import Inputs, copy_of, tensor_leaves
 from graphprune.into.state import SavedState
-from graphprune.partial.calls import Calls, copy_of, signature
+from graphprune.partial.calls import Calls, signature
 from graphprune.partial.hooks import watched_calls
 from graphprune.quiet import quiet
 

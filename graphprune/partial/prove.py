@@ -14,9 +14,8 @@ from torch.utils import _pytree as pytree
 
 from graphprune.capturing.capture import Captured
 from graphprune.errors import CertificateError
-from graphprune.graph.trees import Inputs, tensor_leaves
+from graphprune.graph.trees import Inputs, copy_of, tensor_leaves
 from graphprune.io.tensors import output_tensors
-from graphprune.partial.calls import copy_of
 from graphprune.partial.hooks import watched_calls
 from graphprune.partial.observe import run
 from graphprune.partial.reference import PartReference

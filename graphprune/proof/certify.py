@@ -18,6 +18,7 @@ from torch import fx, nn
 from graphprune.capturing.capture import Captured
 from graphprune.errors import CertificateError
 from graphprune.graph.aliases import Aliases, written_arguments
+from graphprune.graph.chance import same_chance
 from graphprune.graph.state import state_kept
 from graphprune.graph.trees import Inputs, tensor_leaves
 from graphprune.graph.values import read_by
@@ -276,7 +277,7 @@ def _outputs(model: Callable[..., Any], inputs: Sequence[Inputs]) -> list[Any]:
 
 
 def _answer(model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    with state_kept(model):
+    with state_kept(model), same_chance():
         return model(*args, **kwargs)
 
 

@@ -92,6 +92,7 @@ def _run(path: str, calls: int, request: str, response: str) -> None:
     import torch
 
     from graphprune.exporters.pt2 import load_pt2
+    from graphprune.graph.chance import same_chance
     from graphprune.graph.state import state_kept
     from graphprune.graph.trees import replace_tensors, tensor_leaves
     from graphprune.proof.reload import unpack
@@ -101,7 +102,7 @@ def _run(path: str, calls: int, request: str, response: str) -> None:
     with torch.no_grad():
         for call, tensors in enumerate(unpack(safetensors.torch.load_file(request), calls)):
             args, kwargs = replace_tensors((captured.args, captured.kwargs), tensors)
-            with state_kept(module):
+            with state_kept(module), same_chance():
                 leaves = tensor_leaves(module(*args, **kwargs))
                 for index, leaf in enumerate(leaves):  # one of them may be a buffer
                     outputs[f"{call}.{index}"] = leaf.contiguous().clone()
