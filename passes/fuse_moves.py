@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import fx
 from torch.fx.passes.infra.pass_base import PassResult
 
+from graphprune.graph.constants import add_constant
 from graphprune.graph.replay import replay_movement
 from graphprune.graph.values import constant_of, is_tensor, shape_of
 from graphprune.passes.base import GraphPass
@@ -121,18 +122,8 @@ def _replace(
     graph_module: fx.GraphModule, node: fx.Node, source: fx.Node, dim: int, positions: torch.Tensor
 ) -> None:
     graph = graph_module.graph
-    number = 0
-    while hasattr(graph_module, f"{_PREFIX}_{number}"):
-        number += 1
-    name = f"{_PREFIX}_{number}"
-    device = node.meta["val"].device
-    graph_module.register_buffer(name, positions.to(device), persistent=False)
     with graph.inserting_before(node):
-        index = graph.get_attr(name)
-        mode: Any = getattr(node.meta["val"], "fake_mode", None)
-        index.meta["val"] = (
-            mode.from_tensor(positions, static_shapes=True) if mode is not None else positions
-        )
+        index = add_constant(graph_module, _PREFIX, positions, node)
         selected = graph.call_function(aten.index_select.default, (source, dim, index))
     selected.meta = dict(node.meta)
     node.replace_all_uses_with(selected)

@@ -110,8 +110,10 @@ def _refuse_hidden(model: torch.nn.Module) -> None:
 
 def _graph_module(program: torch.export.ExportedProgram) -> TrainableGraphModule:
     from graphprune.passes.drop_expands import DropExpands
+    from graphprune.passes.fold_constants import FoldConstants
     from graphprune.passes.fuse_moves import FuseMoves
     from graphprune.passes.normalise import Normalise
+    from graphprune.passes.split_losses import SplitLosses
 
     exported = program.module(check_guards=False)
     owned = _Owned(exported)
@@ -121,6 +123,9 @@ def _graph_module(program: torch.export.ExportedProgram) -> TrainableGraphModule
         unsaved = owned.get_submodule(name)._non_persistent_buffers_set
         owner._non_persistent_buffers_set = {key for key in unsaved if key in owner._buffers}
     Normalise()(module)
+    SplitLosses()(module)
+    lifted = program.graph_signature.inputs_to_lifted_tensor_constants.values()
+    FoldConstants(frozenset(lifted))(module)
     DropExpands()(module)
     FuseMoves()(module)
     return module

@@ -9,7 +9,7 @@ import torch
 from torch import fx
 
 from graphprune.graph.values import concrete, concrete_int, shape_of
-from graphprune.labels.slots import compact, varying
+from graphprune.labels.slots import compact, first_along, split_dim, varying
 from graphprune.rules.context import Context
 from graphprune.rules.movement import label_move
 from graphprune.rules.rule import NodeLabels, Rule, register
@@ -21,18 +21,34 @@ aten = torch.ops.aten
 
 
 def label_slice(context: Context, node: fx.Node) -> NodeLabels:
-    """slice/narrow: the part before the start must be shortened evenly as well."""
+    """slice/narrow: the part before the start must be shortened evenly as well.
+
+    With a step, x[::2] beside x[1::2], the elements that one step passes go together.
+    """
     source = node.args[0]
     assert isinstance(source, fx.Node)
-    dim, start, _end, step = _slice_bounds(node)
+    dim, start, end, step = _slice_bounds(node)
+    size = shape_of(source)[dim]
     if step != 1:
+        reason = f"strided slice {node.name}"
         for slot in context.of(source):
-            if dim in varying(slot):
-                context.pin([slot], f"strided slice {node.name}")
+            if dim not in varying(slot):
+                continue
+            if _one_of_each(size, start, end, step):
+                runs = split_dim((slot,), dim, (size // step, step))[0]
+                context.unite(runs, first_along(runs, [dim + 1]), reason)
+            else:
+                context.pin([slot], reason)
+        return label_move(context, node)
     for slot in context.of(source):
         if slot.shape[dim] > 1 and start > 0:
             context.store.add_grid(compact(slot.narrow(dim, 0, start)))
     return label_move(context, node)
+
+
+def _one_of_each(size: int, start: int, end: int, step: int) -> bool:
+    """Whether a strided slice takes one element out of every run of ``step``."""
+    return start < step and size % step == 0 and end > size - step + start
 
 
 def _slice_bounds(node: fx.Node) -> tuple[int, int, int, int]:
@@ -60,7 +76,10 @@ def rewrite_slice(rewriter: Rewriter, node: fx.Node) -> None:
     assert isinstance(source, fx.Node)
     dim, start, end, step = _slice_bounds(node)
     old, new = rewriter.shapes(source)
-    if old[dim] == new[dim] or step != 1:
+    if old[dim] == new[dim]:
+        return
+    if step != 1:  # whole runs are gone
+        node.args = (source, dim, start, new[dim], step)
         return
     kept = rewriter.count_before(source, dim)
     if "narrow" in str(node.target):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import fx
 
+from graphprune.graph.schema import get_argument
 from graphprune.graph.values import shape_of
 from graphprune.labels.slots import Labels, varying
 from graphprune.rules.context import Context
@@ -15,6 +16,7 @@ _UNTAGGED = (
     "dropout",
     "feature_dropout",
     "alpha_dropout",
+    "feature_alpha_dropout",
     "_to_copy",
     "lift_fresh_copy",
     "lift_fresh",
@@ -43,6 +45,15 @@ _UNTAGGED = (
     "detach",
     "alias",
 )
+
+
+LOSSES = frozenset(
+    overloads(
+        *("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "soft_margin_loss", "kl_div"),
+        *("binary_cross_entropy", "binary_cross_entropy_with_logits", "poisson_nll_loss"),
+    )
+)
+"""Losses of each element, unless they are asked to average or to add up."""
 
 
 def label_pointwise(context: Context, node: fx.Node) -> Labels:
@@ -101,7 +112,15 @@ def label_weight_norm(context: Context, node: fx.Node) -> NodeLabels:
     return [labels, along_rows]
 
 
+def label_loss(context: Context, node: fx.Node) -> Labels:
+    """A loss of each element (``passes/split_losses.py`` sees to it that it is no mean)."""
+    if get_argument(node, "reduction"):
+        raise NotImplementedError("a mean or a sum")
+    return label_pointwise(context, node)
+
+
 register(Rule(label_weight_norm), *overloads(*_ROW_BY_ROW))
+register(Rule(label_loss), *LOSSES)
 register(POINTWISE, *overloads(*_UNTAGGED, *(f"{name}_" for name in _UNTAGGED)))
 register(Rule(label_like_first), *overloads("type_as"))
 register(Rule(label_prelu), *overloads("prelu"))

@@ -32,7 +32,7 @@ def label_probed(context: Context, node: fx.Node) -> NodeLabels | str:
         findings = probe(signature, tuple(wanted))
         if not findings.axes:
             return _explain(arguments, findings.why, wanted)
-        reason = f"no rule for {node.target}"
+        reason = f"{node.target}"
         lines = _lines(context, arguments, findings, reason)
         for axis in findings.axes:
             for slot in _join(context, arguments, axis, lines, reason):
@@ -64,7 +64,9 @@ def _lines(
             dims = [dim for dim in varying(slot) if (number, dim) in free]
             if not dims:
                 bound = [(number, dim) for dim in varying(slot)]
-                context.pin([slot], f"{reason}: {_explain(arguments, findings.why, bound)}")
+                context.pin(
+                    [slot], f"no rule for {reason}: {_explain(arguments, findings.why, bound)}"
+                )
                 continue
             others = [dim for dim in varying(slot) if dim != dims[-1]]
             for line in context.lock((slot,), others, reason):
