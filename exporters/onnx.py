@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 
 import onnx
 import torch
-from torch.export.graph_signature import TensorArgument
+from torch.export.graph_signature import InputKind, TensorArgument
 from torch.utils import _pytree as pytree
 
 from graphprune.capturing.capture import Captured
 from graphprune.errors import ModelError
-from graphprune.exporters import onnx_experts  # noqa: F401 - its translations
+from graphprune.exporters import onnx_distances, onnx_experts  # noqa: F401 - their translations
 from graphprune.exporters.base import Exporter
 from graphprune.exporters.onnx_ops import TRANSLATIONS, WITHOUT_ONNX, first_cause
 from graphprune.exporters.program import export_program, shapes_with
@@ -71,7 +71,7 @@ def export_onnx(
     """
     target = Path(path)
     program = export_program(captured) if program is None else program
-    inputs = _unique([_clean(name) for name in program.graph_signature.user_inputs], ())
+    inputs = _unique(_input_names(program), ())
     outputs = _output_names(program, inputs)
     options = {
         "opset_version": opset,
@@ -102,6 +102,13 @@ def _write(program: torch.export.ExportedProgram, target: Path, **options: Any) 
         assert exported is not None
         exported.save(str(target))
         onnx.checker.check_model(str(target))
+
+
+def _input_names(program: torch.export.ExportedProgram) -> list[str]:
+    """Names of the tensors given; None and numbers among the inputs are none of the file's."""
+    specs = program.graph_signature.input_specs
+    given = [spec.arg for spec in specs if spec.kind is InputKind.USER_INPUT]
+    return [_clean(arg.name) for arg in given if isinstance(arg, TensorArgument)]
 
 
 def _output_names(program: torch.export.ExportedProgram, taken: list[str]) -> list[str]:

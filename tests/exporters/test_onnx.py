@@ -104,3 +104,27 @@ def test_a_split_of_the_free_dimension(tmp_path: Path) -> None:
         expected = [captured.module(*inputs)]
         actual = OnnxModel(tmp_path / "model.onnx")((inputs, {}))
         assert max_relative_error(actual, expected) < 1e-5
+
+
+class _Options(nn.Module):
+    """Inputs that are no tensors, in front of those that are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(
+        self, mask: torch.Tensor | None, scale: int, mode: str, x: torch.Tensor
+    ) -> torch.Tensor:
+        x = x if mask is None else x * mask
+        return self.layer(x) * scale if mode == "scaled" else self.layer(x)
+
+
+def test_inputs_that_are_no_tensors(tmp_path: Path) -> None:
+    """None, numbers and words are part of the graph; the file's inputs are the tensors."""
+    captured = capture(_Options().eval(), (None, 2, "scaled", torch.randn(2, 4)))
+    export_onnx(captured, tmp_path / "model.onnx")
+    model = OnnxModel(tmp_path / "model.onnx")
+    assert model.input_names == ["x"]
+    inputs = fresh_inputs(captured, 0)
+    assert max_relative_error(model(inputs), [captured.module(*inputs[0])]) < 1e-5
