@@ -15,6 +15,7 @@ from scipy.cluster.hierarchy import DisjointSet
 
 from graphprune.analysis.channels import ChannelGroup
 from graphprune.analysis.groups import Analysis
+from graphprune.analysis.held import held_back
 from graphprune.choosing.cost import CostModel, cost_model
 from graphprune.choosing.guard import Guard, leaves_something
 from graphprune.choosing.plan import Plan, plan_from_classes
@@ -108,9 +109,12 @@ def require_groups(analysis: Analysis) -> None:
         TargetError: it has no channel groups.
     """
     if not analysis.groups:
+        held = held_back(analysis)
+        most = f", most of them by {held[0].reason}" if held else ""
+        where = f" ({held[0].source})" if held and held[0].source else ""
         raise TargetError(
-            "no channels can be removed from this model: all are pinned; "
-            "run 'graphprune inspect' to see why"
+            f"no channels can be removed from this model: all are pinned{most}{where}; "
+            "run 'graphprune inspect' to see all reasons"
         )
 
 
