@@ -40,7 +40,8 @@ def _sum(values: Any) -> Any:
 
 
 def _like(number: float, values: Any) -> Any:
-    return opset18.CastLike(opset18.Constant(value_float=number), values)
+    constant: Any = opset18.Constant(value_float=number)
+    return opset18.CastLike(constant, values)
 
 
 def _axis(dim: int) -> Any:

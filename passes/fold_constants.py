@@ -116,7 +116,7 @@ class _Cluster:
                     continue
                 args, kwargs = fx.node.map_arg((node.args, node.kwargs), given)
                 try:
-                    values[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+                    values[node] = node.target(*args, **kwargs)
                 except (IndexError, RuntimeError, TypeError, ValueError):
                     values[node] = None
         return values
@@ -136,17 +136,18 @@ class _Cluster:
 
     def value(self, node: fx.Node) -> torch.Tensor | None:
         """The value of a border, of size 1 along free sizes; None where it is not to be folded."""
-        first, second = (self._values[size].get(node) for size in _SIZES)
-        for value in (first, second):
-            if not isinstance(value, torch.Tensor) or value.numel() > LARGEST or value.is_meta:
-                return None
-            if not (value.is_floating_point() or value.is_complex()) or not value.numel():
-                return None
         free = [dim for dim, size in enumerate(node.meta["val"].shape) if is_free(size)]
-        ones = [_first_of(value, free) for value in (first, second)]
-        if ones[0] is None or ones[1] is None or not torch.equal(ones[0], ones[1]):
+        ones = []
+        for size in _SIZES:
+            value = self._values[size].get(node)
+            if not isinstance(value, torch.Tensor) or not 0 < value.numel() <= LARGEST:
+                return None
+            if value.is_meta or not (value.is_floating_point() or value.is_complex()):
+                return None
+            ones.append(_first_of(value, free))
+        one, other = ones
+        if one is None or other is None or not torch.equal(one, other):
             return None
-        one = ones[0]
         return None if bool((one == one.reshape(-1)[0]).all()) else one.clone()
 
     def readers(self, node: fx.Node) -> list[fx.Node]:
@@ -226,7 +227,7 @@ def _fold(graph_module: fx.GraphModule, cluster: _Cluster, node: fx.Node) -> boo
 
 def _sizes(node: fx.Node) -> list[Any] | None:
     """The shape of a value as arguments of a call; None where no node holds a free size."""
-    earlier = {}
+    earlier: dict[Any, fx.Node] = {}
     for other in node.graph.nodes:
         if other is node:
             break

@@ -9,6 +9,7 @@ import torch
 from op_record import Record
 from op_records_direct import DECOMPOSED, IN_PLACE, RECURRENT
 from op_records_indexed import CELLS, EXTREMES, INDEXED, UNFOLDED
+from op_records_losses import LOSSES
 from op_records_spectral import SPECTRAL
 from torch.nn import functional as F
 
@@ -390,6 +391,7 @@ FAMILIES = (
     UNFOLDED,
     CELLS,
     SPECTRAL,
+    LOSSES,
 )
 RECORDS = {record.name: record for family in FAMILIES for record in family}
 assert len(RECORDS) == sum(map(len, FAMILIES)), "two records of one name"

@@ -69,6 +69,12 @@ IN_PLACE = [
     R("fill of a tensor", MOVED, lambda x, s: x * aten.fill(x, 3)),
     R("copy of a tensor", "b c n, b c n -> b c n", lambda x, y, s: aten.copy(x, y)),
     R("dropout_", MOVED, lambda x, s: F.dropout(x * 1, 0.5, False, inplace=True)),
+    R("feature_alpha_dropout", MOVED, lambda x, s: F.feature_alpha_dropout(x, 0.5, False)),
+    R(
+        "feature_alpha_dropout_",
+        MOVED,
+        lambda x, s: F.feature_alpha_dropout(x * 1, 0.5, False, True),
+    ),
     R("feature_dropout_", MOVED, lambda x, s: F.dropout2d(x * 1, 0.5, False, inplace=True)),
     R("alpha_dropout_", MOVED, lambda x, s: F.alpha_dropout(x * 1, 0.5, False, inplace=True)),
     R("rrelu_", MOVED, lambda x, s: F.rrelu(x * 1, inplace=True)),

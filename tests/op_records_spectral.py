@@ -43,7 +43,9 @@ SPECTRAL = [
         "b c w -> b c w",
         lambda x, s: torch.view_as_real(
             torch.view_as_complex(x.unflatten(2, (2, 2)).contiguous())
-            * torch.polar(torch.ones(2).double(), torch.arange(2).double())
+            * torch.polar(
+                torch.ones(2).double(), torch.arange(2) + x.mean((1, 2), keepdim=True) * 0
+            )
         ).flatten(2),
     ),
     Record(
