@@ -41,7 +41,8 @@ class CompressConfig:
             ``isomorphic`` between those of one structure.
         heads: what attention heads, key-value groups and conv groups may lose: ``whole`` ones,
             equally many channels ``inside`` each, ``both`` or nothing (``keep``).
-        batch_size: examples per step of learning and fine-tuning.
+        batch_size: examples per step of learning and fine-tuning; switches take fewer where data
+            are few, see :meth:`LearnConfig.batch_size`.
         recalibrate: re-estimate batch-norm statistics of the small model on data; without it (and
             fine-tuning or reconstruction) every value of the small model is one of the original's.
         reconstruct: fit what is left of each layer to the original's answers on the data, before

@@ -18,7 +18,7 @@ from graphprune.delivery.measure import count_parameters, macs_per_example
 from graphprune.errors import TargetError, UsageError
 from graphprune.importance.learn import LearnConfig
 from graphprune.importance.methods import Method, resolve_method
-from graphprune.importance.scoring import Scores, score_channels
+from graphprune.importance.scoring import Scores, ranking_batches, score_channels
 from graphprune.io import Loss
 from graphprune.preconditions import check_values
 from graphprune.progress import Progress
@@ -157,7 +157,7 @@ def draw_curve(
             captured,
             analysis,
             one,
-            feed.training(config.learn.seed),
+            ranking_batches(feed, one, config.learn),
             learn=config.learn,
             loss=loss,
             progress=config.progress,

@@ -16,7 +16,7 @@ from graphprune.compressed import CompressConfig, Compressed, Stages
 from graphprune.cutting import cut, prove
 from graphprune.exporters.onnx_ops import require_onnx
 from graphprune.importance.methods import Method
-from graphprune.importance.scoring import Scores, score_channels
+from graphprune.importance.scoring import Scores, ranking_batches, score_channels
 from graphprune.io import Loss
 from graphprune.passes.base import run_passes
 from graphprune.passes.drop_unread import unread_parameters
@@ -69,7 +69,7 @@ class Run:
                 self.dense,
                 analysis,
                 method,
-                self.feed.training(learn.seed) if self.feed else None,
+                ranking_batches(self.feed, method, learn) if self.feed else None,
                 learn=learn,
                 loss=self.loss,
                 progress=self.config.progress,

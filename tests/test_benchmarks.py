@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import auto_target, compressing, conditions, switch_overhead
+from benchmarks import auto_target, compressing, conditions, default_ranking, switch_overhead
 from benchmarks.data import Augment, Images
 from benchmarks.measure import macs, parameters, widths
 from benchmarks.models import build
@@ -170,3 +170,31 @@ def test_every_confidence_is_cut_from_one_learning() -> None:
     assert 0 <= less["error"] <= 100
     assert "removes nothing" in none["refused"]
     assert "widths" not in none
+
+
+def test_rankings_are_judged_by_what_is_left_right_after_the_cut() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        *(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 2)),
+    )
+    images = stripes(300)
+    train(model, images.subset(slice(0, 200)), Recipe(3, 0.05, batch_size=32))
+    few, test = images.subset(slice(0, 200)), images.subset(slice(200, 300))
+    given = default_ranking.Subject("resnet20", model.eval(), few, test)
+    setting = default_ranking.Setting("l2")
+    scores = default_ranking.scores_of(given, setting, seed=0)
+    budget = "macs=0.5"
+    found = default_ranking.judge(given, scores, ((budget, False),))
+    assert list(found) == [budget]
+    cut, again = found[budget]
+    assert 0 <= cut <= 100
+    assert again > 80
+
+
+def test_rankings_are_tabled_by_network_with_their_spread_over_seeds() -> None:
+    record = {"network": "n", "images": 1000, "setting": "l2", "seconds": 2.0}
+    records = [{**record, "accuracy": {"macs=0.5": [seed, 60.0 + seed]}} for seed in (10.0, 14.0)]
+    lines = default_ranking.table(records).splitlines()
+    assert lines[0] == "### n, 1,000 images"
+    assert lines[2] == "| ranking | macs=0.5 | seeds | s |"
+    assert lines[4] == "| l2 | 12.0 ± 2.0 → 72.0 ± 2.0 | 2 | 2 |"

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from graphprune.cli.console import output_console
 from graphprune.cli.progress import progress_on
-from graphprune.cli.source import Source, model_options, read_source
+from graphprune.cli.source import Source, model_options, read_source, switch_epochs_option
 
 
 @click.command()
@@ -39,7 +39,12 @@ from graphprune.cli.source import Source, model_options, read_source
 @click.option("--loss", help="package.module:fn, called as fn(output, target).")
 @click.option("--finetune-epochs", default=0, show_default=True, help="Epochs of fine-tuning.")
 @click.option("--lr", type=float, help="Learning rate of fine-tuning.")
-@click.option("--batch-size", default=64, show_default=True, help="Examples per training step.")
+@click.option(
+    "--batch-size",
+    default=64,
+    show_default=True,
+    help="Examples per training step; see --switch-epochs for switches.",
+)
 @click.option(
     "--reconstruct",
     is_flag=True,
@@ -83,7 +88,7 @@ from graphprune.cli.source import Source, model_options, read_source
     type=click.Choice(["mean-one", "sum"]),
     help="mean-one (default) starts at the identity; sum is the paper's form.",
 )
-@click.option("--switch-epochs", default=1, show_default=True, help="Epochs of switch learning.")
+@switch_epochs_option
 @click.option("--kl-weight", type=float, help="Factor of the KL divergence.")
 @click.option(
     "--no-onnx", is_flag=True, help="Write no model.onnx: for operators that ONNX has no form of."
@@ -109,7 +114,7 @@ def compress(
     Examples:
       graphprune compress model.pt2 -o out/
       graphprune compress model.pt2 --data train.npz --target macs=0.5 --finetune-epochs 3 -o out/
-      graphprune compress model.pt2 --data train.npz --target auto --switch-epochs 3 -o out/
+      graphprune compress model.pt2 --data train.npz --target auto -o out/
       graphprune compress weights.safetensors --model mynet:make --input-shape 1x3x32x32 -o out/
     """
     place = Output(Path(output), overwrite, not no_onnx, not no_latency, quiet)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from graphprune.cli.console import output_console
 from graphprune.cli.progress import progress_on
-from graphprune.cli.source import model_options, read_source
+from graphprune.cli.source import model_options, read_source, switch_epochs_option
 
 if TYPE_CHECKING:
     from graphprune.curve import Curve
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     help="Loss of accuracy (or rise of the loss) that you would accept before fine-tuning.",
 )
 @click.option("--batch-size", default=64, show_default=True, help="Examples per step.")
-@click.option("--switch-epochs", default=1, show_default=True, help="Epochs of switch learning.")
+@switch_epochs_option
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def curve(as_json: bool, margin: float, **given: Any) -> None:

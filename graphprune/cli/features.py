@@ -12,7 +12,7 @@ from rich.text import Text
 
 from graphprune.cli.console import output_console
 from graphprune.cli.progress import progress_on
-from graphprune.cli.source import model_options, read_source
+from graphprune.cli.source import model_options, read_source, switch_epochs_option
 
 if TYPE_CHECKING:
     from graphprune.features import FeatureConfig
@@ -68,7 +68,7 @@ _GRID = re.compile(r"(?:(\d+)\+)?(\d+)x(\d+)")
     help="Draw rows of H*W tokens as grids, without EXTRA tokens in front, such as 1+14x14.",
 )
 @click.option("--batch-size", default=64, show_default=True, help="Examples per step.")
-@click.option("--switch-epochs", default=1, show_default=True, help="Epochs of switch learning.")
+@switch_epochs_option
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
 def features(output: str, overwrite: bool, **given: Any) -> None:
     """Show on one page what the most and the least important channels of MODEL respond to.

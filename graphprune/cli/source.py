@@ -57,6 +57,16 @@ def model_options(command: F) -> F:
     return command
 
 
+def switch_epochs_option(command: F) -> F:
+    """``--switch-epochs``; left out, there are as many passes as reach a number of steps."""
+    return click.option(
+        "--switch-epochs",
+        type=int,
+        help="Passes over the data that switches learn from. Default: one; with little data, so "
+        "many, and in batches so small (down to 16), that there are 300 steps.",
+    )(command)
+
+
 def rules_option(command: F) -> F:
     """``--rules``, which imports modules of the user's before anything is read."""
     return click.option(

@@ -24,7 +24,7 @@ from graphprune.graph.values import shape_of, source_line
 from graphprune.importance.credibility import separated
 from graphprune.importance.learn import LearnConfig
 from graphprune.importance.methods import Method, resolve_method
-from graphprune.importance.scoring import Scores, score_channels
+from graphprune.importance.scoring import Scores, ranking_batches, score_channels
 from graphprune.io import Loss
 from graphprune.preconditions import check_values
 from graphprune.progress import Progress
@@ -113,7 +113,7 @@ def draw_features(  # noqa: PLR0913
         captured,
         analysis,
         chosen,
-        feed.training(config.learn.seed) if feed is not None else None,
+        ranking_batches(feed, chosen, config.learn) if feed is not None else None,
         learn=config.learn,
         loss=loss,
         progress=config.progress,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Sequence, Sized
 from dataclasses import dataclass, field
@@ -23,6 +24,12 @@ from graphprune.switches.network import SwitchedNetwork, batch_first_groups
 from graphprune.switches.sites import SwitchSite, group_sizes
 from graphprune.training.devices import Batch, Runtime
 
+MOST_PASSES = 50
+"""Passes over the data at most, where their number is not given: few examples tell no more."""
+
+SMALLEST_BATCH = 16
+"""Below this many examples no batch is made smaller to gain steps."""
+
 
 @dataclass(frozen=True)
 class LearnConfig:
@@ -35,7 +42,11 @@ class LearnConfig:
         kl_weight: factor of the penalty (of a variational switch the KL), which eq. 7 divides by
             the number of training examples N.
         kl_anneal: share of the steps over which that factor grows from 0 to full.
-        epochs: passes over the data (each group's own in sequential mode).
+        epochs: passes over the data (each group's own in sequential mode). None: one, and where
+            that is fewer steps than ``min_steps``, as many as reach them.
+        min_steps: where ``epochs`` is None: steps in all, those of all groups together in
+            sequential mode, but no more than :data:`MOST_PASSES` passes. A choice of ours: switches
+            that move a few dozen steps from where they start rank little better than chance.
         max_steps: stop after so many steps (of each round in sequential mode).
         seed: of the draws; the caller's random state is left as it was.
         mixed_precision: bfloat16 autocast where there is a GPU.
@@ -47,7 +58,8 @@ class LearnConfig:
     mode: Literal["joint", "sequential"] = "joint"
     kl_weight: float = 1.0
     kl_anneal: float = 0.0
-    epochs: int = 1
+    epochs: int | None = None
+    min_steps: int = 300
     max_steps: int | None = None
     seed: int = 0
     mixed_precision: bool = True
@@ -56,13 +68,42 @@ class LearnConfig:
     def __post_init__(self) -> None:
         if self.mode not in ("joint", "sequential"):
             raise UsageError(f"unknown mode '{self.mode}'; use joint or sequential")
-        for name in ("samples", "epochs"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.max_steps is not None and self.max_steps < 1:
-            raise UsageError(f"max_steps must be at least 1, got {self.max_steps}")
+        for name in ("samples", "epochs", "min_steps", "max_steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name} must be at least 1, got {value}")
         if not self.kl_weight >= 0 or not 0 <= self.kl_anneal <= 1:
             raise UsageError("kl_weight must be at least 0 and kl_anneal between 0 and 1")
+
+    def batch_size(self, examples: int, wanted: int) -> int:
+        """Examples per step, for whoever makes the batches.
+
+        Args:
+            examples: there are.
+            wanted: per step, where they are enough.
+
+        Returns:
+            ``wanted``, or fewer, down to :data:`SMALLEST_BATCH`, where ``epochs`` is None and one
+            pass would make fewer than ``min_steps`` steps: steps tell more than examples do.
+        """
+        if self.epochs is not None:
+            return wanted
+        steps = min(self.min_steps, self.max_steps or self.min_steps)
+        return min(wanted, max(SMALLEST_BATCH, examples // steps))
+
+    def steps(self, batches: int, rounds: int = 1) -> int:
+        """Steps of one round.
+
+        Args:
+            batches: a process takes of them in one pass.
+            rounds: 1, or the number of groups in sequential mode.
+        """
+        if self.epochs is not None:
+            steps = batches * self.epochs
+        else:
+            wanted = math.ceil(self.min_steps / rounds)
+            steps = max(batches, min(wanted, batches * MOST_PASSES))
+        return min(steps, self.max_steps or steps)
 
 
 @dataclass(frozen=True)
@@ -144,8 +185,7 @@ def learn_switches(  # noqa: PLR0913
         require_spread(method, switches.values())
     rounds = [list(switches)] if config.mode == "joint" else [[group] for group in switches]
     runtime = Runtime(mixed_precision=config.mixed_precision)
-    steps = batches // runtime.processes * config.epochs
-    steps = min(steps, config.max_steps or steps)
+    steps = config.steps(batches // runtime.processes, len(rounds))
     if steps == 0:
         raise DataError(f"{batches} batches are too few for {runtime.processes} processes")
     log = LossLog("learn", steps * len(rounds), progress)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import zip_longest
+from typing import Any
 
 import torch
+from torch.utils.data import DataLoader
 
 from graphprune.analysis.groups import Analysis, analyse
 from graphprune.capturing.capture import Captured
@@ -20,6 +22,7 @@ from graphprune.switches.fold import fold_scales
 from graphprune.switches.method import SwitchMethod
 from graphprune.switches.placement import switch_sites
 from graphprune.training.devices import Batch
+from graphprune.training.feed import Feed
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,18 @@ def score_channels(  # noqa: PLR0913
         folded = fold_scales(captured, sites, scales, result.weights)
         trained = folded, _same_groups(analysis, analyse(folded.module))
     return Scores(by_group, method.name, result, notes, trained)
+
+
+def ranking_batches(feed: Feed, method: str | Method, learn: LearnConfig) -> DataLoader[Any]:
+    """Training batches to rank channels on.
+
+    Of the feed's size; perhaps smaller (:meth:`LearnConfig.batch_size`) for switches of a frozen
+    model that takes any. Where weights are trained too, batch norm goes by the batch.
+    """
+    chosen, _ = resolve_method(method, has_data=True)
+    if feed.fixed or not isinstance(chosen, SwitchMethod) or chosen.weights == "trained":
+        return feed.training(learn.seed)
+    return feed.training(learn.seed, learn.batch_size(feed.examples, feed.batch_size))
 
 
 def _typical(found: torch.Tensor, result: LearnResult) -> torch.Tensor:

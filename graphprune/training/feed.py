@@ -33,9 +33,14 @@ class Feed:
         """Whether the data bring targets."""
         return self.bundle.has_labels
 
-    def training(self, seed: int) -> DataLoader[Any]:
-        """Shuffled training batches, all of the same size."""
-        size = min(self.batch_size, len(self.bundle.train))  # type: ignore[arg-type]
+    @property
+    def examples(self) -> int:
+        """Number of training examples."""
+        return len(self.bundle.train)  # type: ignore[arg-type]
+
+    def training(self, seed: int, batch_size: int | None = None) -> DataLoader[Any]:
+        """Shuffled training batches, all of the same size: the feed's own unless one is given."""
+        size = min(batch_size or self.batch_size, self.examples)
         return self.bundle.batches(size, shuffle=True, seed=seed, drop_last=True)
 
     def held_out(self) -> DataLoader[Any]:

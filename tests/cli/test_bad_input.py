@@ -113,7 +113,7 @@ COMPRESS = [
     wrong("auto blind", "model.pt2 --target auto", "l2 gives scores alone", "dirichlet", "--data"),
     wrong("auto without spread", f"{DATA} --target auto --variant mean", "learns no spread"),
     wrong("auto ranked", f"{DATA} --target auto --ranking global", "leave ranking global out"),
-    wrong("auto too early", f"{DATA} --target auto", "removes nothing", "--switch-epochs"),
+    wrong("auto too early", f"{DATA} --target auto --switch-epochs 1", "removes nothing"),
     wrong(
         "target out of reach", "model.pt2 --target params=0.01", "cannot be reached", "params=0.0"
     ),

@@ -31,21 +31,27 @@ ROADS = {
     "inputs from data": "state.pt --model userland:make --data train.npz --method l2",
     "own pass": "model.pt2 --pass userland:DoubleHead",
     "labels": "model.pt2 --data train.npz",
-    "no labels": "model.pt2 --data unlabelled.npz",
-    "no labels, fine-tuned": "model.pt2 --data unlabelled.npz --finetune-epochs 1",
-    "function": "model.pt2 --data userland:loader",
-    "images": "model.pt2 --data images",
-    "own loss": "model.pt2 --data train.npz --loss userland:squared --finetune-epochs 1",
-    "global": "model.pt2 --data train.npz --ranking global",
-    "mean": "model.pt2 --data train.npz --variant mean",
-    "implicit": "model.pt2 --data train.npz --variant implicit --samples 3",
-    "per example": "model.pt2 --data train.npz --variant per-example",
+    "no labels": "model.pt2 --data unlabelled.npz --switch-epochs 1",
+    "no labels, fine-tuned": "model.pt2 --data unlabelled.npz --finetune-epochs 1 "
+    "--switch-epochs 1",
+    "function": "model.pt2 --data userland:loader --switch-epochs 1",
+    "images": "model.pt2 --data images --switch-epochs 1",
+    "own loss": "model.pt2 --data train.npz --loss userland:squared --finetune-epochs 1 "
+    "--switch-epochs 1",
+    "global": "model.pt2 --data train.npz --ranking global --switch-epochs 1",
+    "mean": "model.pt2 --data train.npz --variant mean --switch-epochs 1",
+    "implicit": "model.pt2 --data train.npz --variant implicit --samples 3 --switch-epochs 1",
+    "per example": "model.pt2 --data train.npz --variant per-example --switch-epochs 1",
     "sequential": "model.pt2 --data train.npz --mode sequential --switch-epochs 2",
-    "paper's scale": "model.pt2 --data train.npz --switch-scale sum --kl-weight 0.1",
-    "no teacher": "model.pt2 --data train.npz --finetune-epochs 2 --no-distill --lr 0.01",
-    "one batch size": "one_batch.pt2 --data train.npz --finetune-epochs 1",
-    "large batches": "model.pt2 --data train.npz --batch-size 100000 --finetune-epochs 1",
-    "small batches": "model.pt2 --data train.npz --batch-size 1 --finetune-epochs 1",
+    "paper's scale": "model.pt2 --data train.npz --switch-scale sum --kl-weight 0.1 "
+    "--switch-epochs 1",
+    "no teacher": "model.pt2 --data train.npz --finetune-epochs 2 --no-distill --lr 0.01 "
+    "--switch-epochs 1",
+    "one batch size": "one_batch.pt2 --data train.npz --finetune-epochs 1 --switch-epochs 1",
+    "large batches": "model.pt2 --data train.npz --batch-size 100000 --finetune-epochs 1 "
+    "--switch-epochs 1",
+    "small batches": "model.pt2 --data train.npz --batch-size 1 --finetune-epochs 1 "
+    "--switch-epochs 1",
 }
 
 

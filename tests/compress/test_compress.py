@@ -58,7 +58,8 @@ def data(examples: int = 48) -> tuple[torch.Tensor, torch.Tensor]:
     return x, y
 
 
-QUICK = CompressConfig(batch_size=16)
+ONE_PASS = LearnConfig(epochs=1)
+QUICK = CompressConfig(batch_size=16, learn=ONE_PASS)
 
 
 def test_the_callers_model_and_random_state_stay() -> None:
@@ -200,11 +201,13 @@ def test_without_labels_the_original_is_reproduced() -> None:
 
 
 CONFIGS = {
-    "global": CompressConfig(ranking="global"),
-    "no distillation": CompressConfig(distill=False, finetune=FinetuneConfig(optimizer="adamw")),
-    "no looking": CompressConfig(evaluate=False, recalibrate=False),
+    "global": CompressConfig(ranking="global", learn=ONE_PASS),
+    "no distillation": CompressConfig(
+        distill=False, finetune=FinetuneConfig(optimizer="adamw"), learn=ONE_PASS
+    ),
+    "no looking": CompressConfig(evaluate=False, recalibrate=False, learn=ONE_PASS),
     "sequential sum": CompressConfig(learn=LearnConfig(mode="sequential")),
-    "implicit": CompressConfig(learn=LearnConfig(samples=2)),
+    "implicit": CompressConfig(learn=LearnConfig(samples=2, epochs=1)),
     "few steps": CompressConfig(learn=LearnConfig(max_steps=1)),
 }
 

@@ -9,7 +9,12 @@ from torch import nn
 
 from graphprune.capturing.capture import Captured, capture
 from graphprune.errors import DataError, TrainingError, UsageError
-from graphprune.importance.learn import LearnConfig, learn_switches
+from graphprune.importance.learn import (
+    MOST_PASSES,
+    SMALLEST_BATCH,
+    LearnConfig,
+    learn_switches,
+)
 from graphprune.passes.insert_switches import InsertSwitches
 from graphprune.switches.dirichlet import Dirichlet, DirichletSwitch
 from graphprune.switches.method import SwitchGroup
@@ -112,7 +117,8 @@ def test_the_model_is_left_as_it_was(
     graph, state = str(captured.module.graph), captured.module.state_dict()
     before = {name: tensor.clone() for name, tensor in state.items()}
     random_state = torch.get_rng_state()
-    learn_switches(captured, sites, data, Dirichlet(variant="per-example"))
+    config = LearnConfig(max_steps=5)
+    learn_switches(captured, sites, data, Dirichlet(variant="per-example"), config=config)
     assert torch.equal(torch.get_rng_state(), random_state)
     assert str(captured.module.graph) == graph
     assert all(torch.equal(before[n], t) for n, t in captured.module.state_dict().items())
@@ -123,7 +129,7 @@ def test_seeds_decide(planted: tuple[Captured, tuple[SwitchSite, ...], Data]) ->
     captured, sites, data = planted
 
     def scores(seed: int) -> torch.Tensor:
-        config = LearnConfig(samples=2, seed=seed)
+        config = LearnConfig(samples=2, seed=seed, max_steps=5)
         method = Dirichlet(variant="implicit")
         return learn_switches(captured, sites, data, method, config=config).scores["0.weight"]
 
@@ -237,6 +243,7 @@ def test_keyword_inputs_and_custom_switches() -> None:
         [SwitchSite(linear, "a", along(4, 2))],
         [((x, gate), None), ({"x": x, "gate": gate}, None)],
         Watched(),
+        config=LearnConfig(epochs=1),
     )
     assert made == [SwitchGroup("a", 4, batched=True)]
     assert len(result.history) == 2
@@ -266,6 +273,7 @@ def test_no_data_no_labels_and_bad_settings(
         {"samples": 0},
         {"epochs": 0},
         {"max_steps": 0},
+        {"min_steps": 0},
         {"kl_weight": -1.0},
         {"kl_anneal": 2.0},
     ],
@@ -273,3 +281,49 @@ def test_no_data_no_labels_and_bad_settings(
 def test_bad_settings_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         LearnConfig(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "batches", "rounds", "steps"),
+    [
+        ({}, 10, 1, 300),  # as many passes as it takes, the last one broken off
+        ({}, 301, 1, 301),  # one pass
+        ({}, 2, 1, 2 * MOST_PASSES),
+        ({}, 10, 4, 75),
+        ({}, 10, 40, 10),
+        ({"min_steps": 25}, 10, 1, 25),
+        ({"max_steps": 7}, 10, 1, 7),
+        ({"epochs": 1}, 10, 1, 10),
+        ({"epochs": 3}, 10, 4, 30),
+        ({"epochs": 3, "max_steps": 25}, 10, 1, 25),
+    ],
+)
+def test_little_data_are_seen_again_until_there_are_steps_enough(
+    options: dict[str, int], batches: int, rounds: int, steps: int
+) -> None:
+    assert LearnConfig(**options).steps(batches, rounds) == steps  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "examples", "size"),
+    [
+        ({}, 1000, SMALLEST_BATCH),
+        ({}, 9000, 30),
+        ({}, 50_000, 64),
+        ({"epochs": 1}, 1000, 64),
+        ({"max_steps": 5}, 1000, 64),
+    ],
+)
+def test_little_data_come_in_smaller_batches(
+    options: dict[str, int], examples: int, size: int
+) -> None:
+    assert LearnConfig(**options).batch_size(examples, 64) == size  # type: ignore[arg-type]
+
+
+def test_without_a_number_of_passes_data_are_read_again(
+    planted: tuple[Captured, tuple[SwitchSite, ...], Data],
+) -> None:
+    captured, sites, data = planted
+    for mode, steps in (("joint", 12), ("sequential", 2 * 6)):
+        config = LearnConfig(mode=mode, min_steps=12)  # type: ignore[arg-type]
+        assert len(learn_switches(captured, sites, data, config=config).history) == steps
