@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Sequence, Sized
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -42,8 +42,8 @@ class LearnConfig:
         kl_weight: factor of the penalty (of a variational switch the KL), which eq. 7 divides by
             the number of training examples N.
         kl_anneal: share of the steps over which that factor grows from 0 to full.
-        epochs: passes over the data (each group's own in sequential mode). None: one, and where
-            that is fewer steps than ``min_steps``, as many as reach them.
+        epochs: passes over the data (each group's own in sequential mode). None: one, and with
+            frozen weights, where that is fewer steps than ``min_steps``, as many as reach them.
         min_steps: where ``epochs`` is None: steps in all, those of all groups together in
             sequential mode, but no more than :data:`MOST_PASSES` passes. A choice of ours: switches
             that move a few dozen steps from where they start rank little better than chance.
@@ -185,6 +185,8 @@ def learn_switches(  # noqa: PLR0913
         require_spread(method, switches.values())
     rounds = [list(switches)] if config.mode == "joint" else [[group] for group in switches]
     runtime = Runtime(mixed_precision=config.mixed_precision)
+    if trained and config.epochs is None:
+        config = replace(config, epochs=1)  # many passes over little data would overfit the weights
     steps = config.steps(batches // runtime.processes, len(rounds))
     if steps == 0:
         raise DataError(f"{batches} batches are too few for {runtime.processes} processes")

@@ -109,7 +109,7 @@ def ranking_batches(feed: Feed, method: str | Method, learn: LearnConfig) -> Dat
     """Training batches to rank channels on.
 
     Of the feed's size; perhaps smaller (:meth:`LearnConfig.batch_size`) for switches of a frozen
-    model that takes any. Where weights are trained too, batch norm goes by the batch.
+    model that takes any size.
     """
     chosen, _ = resolve_method(method, has_data=True)
     if feed.fixed or not isinstance(chosen, SwitchMethod) or chosen.weights == "trained":

@@ -11,7 +11,8 @@ Run = Callable[..., Result]
 
 
 def test_the_table_names_every_budget_and_method(run: Run) -> None:
-    result = run("curve", "model.pt2", "--data", "train.npz", "--points", "0.7,0.3,0.0001")
+    road = "curve model.pt2 --data train.npz --switch-epochs 1 --points 0.7,0.3,0.0001"
+    result = run(*road.split())
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
     for word in ("accuracy", "dense model", "70%", "30%", "dirichlet", "l2", "random"):

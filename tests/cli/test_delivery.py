@@ -35,7 +35,7 @@ def delivered(work: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
             cli,
             [
                 *("compress", "model.pt2", "--data", "train.npz", "--target", "params=0.5"),
-                *("--finetune-epochs", "1", "-o", str(folder)),
+                *("--switch-epochs", "1", "--finetune-epochs", "1", "-o", str(folder)),
             ],
         )
     finally:

@@ -206,7 +206,7 @@ CONFIGS = {
         distill=False, finetune=FinetuneConfig(optimizer="adamw"), learn=ONE_PASS
     ),
     "no looking": CompressConfig(evaluate=False, recalibrate=False, learn=ONE_PASS),
-    "sequential sum": CompressConfig(learn=LearnConfig(mode="sequential")),
+    "sequential sum": CompressConfig(learn=LearnConfig(mode="sequential", epochs=1)),
     "implicit": CompressConfig(learn=LearnConfig(samples=2, epochs=1)),
     "few steps": CompressConfig(learn=LearnConfig(max_steps=1)),
 }

@@ -324,6 +324,11 @@ def test_without_a_number_of_passes_data_are_read_again(
     planted: tuple[Captured, tuple[SwitchSite, ...], Data],
 ) -> None:
     captured, sites, data = planted
-    for mode, steps in (("joint", 12), ("sequential", 2 * 6)):
+
+    def steps(mode: str, method: Dirichlet) -> int:
         config = LearnConfig(mode=mode, min_steps=12)  # type: ignore[arg-type]
-        assert len(learn_switches(captured, sites, data, config=config).history) == steps
+        return len(learn_switches(captured, sites, data, method, config=config).history)
+
+    assert steps("joint", Dirichlet()) == 12
+    assert steps("sequential", Dirichlet()) == 6 * 2
+    assert steps("joint", Dirichlet(weights="trained")) == len(data)
