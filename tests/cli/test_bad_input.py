@@ -95,7 +95,7 @@ COMPRESS = [
     wrong("loss without data", "model.pt2 --loss userland:squared", "--data"),
     wrong(
         "loss without labels",
-        "model.pt2 --data unlabelled.npz --loss userland:squared",
+        "model.pt2 --data unlabelled.npz --loss userland:squared --switch-epochs 1",
         "the loss raised",
         "target 64x4",
     ),
