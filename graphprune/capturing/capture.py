@@ -16,6 +16,7 @@ from graphprune.capturing.foretold import ForetellResults
 from graphprune.errors import DataError, ModelError, UsageError
 from graphprune.graph.graphmodule import TrainableGraphModule
 from graphprune.graph.state import state_kept
+from graphprune.graph.trees import copy_of, register_dataclasses
 from graphprune.graph.values import is_free
 from graphprune.io.inputs import check_inputs_fit
 from graphprune.io.tensors import describe
@@ -84,8 +85,14 @@ def capture(model: torch.nn.Module | Any, example_inputs: Any, *, dynamic: bool 
         program = model
     elif isinstance(model, torch.nn.Module):
         _refuse_hidden(model)
+        register_dataclasses((args, kwargs))
         with _evaluation_mode(model), torch.no_grad():
-            program = _export(model, args, kwargs, dynamic)
+            try:
+                program = _export(model, args, kwargs, dynamic)
+            except ModelError:
+                if not _returns_dataclasses(model, args, kwargs):
+                    raise
+                program = _export(model, args, kwargs, dynamic)
     else:
         raise ModelError(f"expected an nn.Module or ExportedProgram, got {type(model).__name__}")
     module = _graph_module(program)
@@ -94,6 +101,18 @@ def capture(model: torch.nn.Module | Any, example_inputs: Any, *, dynamic: bool 
         _check_program_inputs(module, args, kwargs)
     leaves = _tensors(args, kwargs)
     return Captured(module, args, kwargs, _batch_dims(module, len(leaves)))
+
+
+def _returns_dataclasses(
+    model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> bool:
+    """Whether outputs are dataclasses that torch.export did not know, and now does."""
+    own_args, own_kwargs = copy_of((args, kwargs))
+    with state_kept(model), quiet():
+        try:
+            return register_dataclasses(model(*own_args, **own_kwargs))
+        except Exception:  # noqa: BLE001 - the capture's own error says more
+            return False
 
 
 def _refuse_hidden(model: torch.nn.Module) -> None:

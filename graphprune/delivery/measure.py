@@ -10,14 +10,19 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode
 
 from graphprune.capturing.capture import Captured
 from graphprune.errors import ModelError
-from graphprune.graph.trees import Inputs, tensor_leaves
+from graphprune.graph.state import state_kept
+from graphprune.graph.trees import Inputs, copy_of, tensor_leaves
 from graphprune.io.text import reason
 from graphprune.proof.fresh_inputs import batch_size, with_batch
 
@@ -53,21 +58,30 @@ def count_macs(
     """Multiply-accumulates of one call: half the operations ``torch.utils.flop_counter`` counts.
 
     It counts convolutions, matrix products and attention. The call runs on fake tensors, without
-    computing anything.
+    computing anything; on real ones where values decide (``istft`` looks at its window).
 
     Raises:
         ModelError: the model does not run on these inputs.
     """
+    inputs = (tuple(args), dict(kwargs or {}))
     try:
-        with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad():
-            inputs = pytree.tree_map_only(
-                torch.Tensor, mode.from_tensor, (tuple(args), dict(kwargs or {}))
-            )
-            # The counter knows no fused attention kernel of the CPU, but the products within.
-            with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-                module(*inputs[0], **inputs[1])
+        try:
+            with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+                return _counted(
+                    module, pytree.tree_map_only(torch.Tensor, mode.from_tensor, inputs)
+                )
+        except (DataDependentOutputException, DynamicOutputShapeException):
+            with state_kept(module):
+                return _counted(module, copy_of(inputs))
     except Exception as error:  # the model may be anyone's code
         raise ModelError(f"MACs cannot be counted: {reason(error)}") from error
+
+
+def _counted(module: nn.Module, inputs: Inputs) -> int:
+    args, kwargs = inputs
+    # The counter knows no fused attention kernel of the CPU, but the products within.
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        module(*args, **kwargs)
     return int(counter.get_total_flops()) // 2
 
 

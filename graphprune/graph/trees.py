@@ -16,6 +16,23 @@ Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 _PLAIN = (tuple, list, dict, OrderedDict)
 
 
+def register_dataclasses(tree: Any) -> bool:
+    """Make the dataclasses among a tree's leaves trees of their fields; whether there were any.
+
+    As torch.export asks users to do (``torch.export.register_dataclass``), for every process.
+    """
+    found = False
+    while True:
+        leaves = pytree.tree_leaves(tree)
+        kinds = {type(leaf) for leaf in leaves if dataclasses.is_dataclass(type(leaf))}
+        kinds = {kind for kind in kinds if kind not in pytree.SUPPORTED_NODES}
+        if not kinds:
+            return found
+        for kind in kinds:
+            torch.export.register_dataclass(kind)
+        found = True
+
+
 def tensor_leaves(tree: Any) -> list[torch.Tensor]:
     """The tensors of a pytree in flattening order; other leaves (None, numbers) are left out."""
     return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, torch.Tensor)]

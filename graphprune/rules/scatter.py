@@ -87,7 +87,8 @@ def _only_an_index(node: fx.Node) -> bool:
         if user.target in _ELEMENT_OPS:
             return get_argument(user, "index") is node
         moved = is_view(user.target) or user.target in _COPIES
-        return moved and len(user.all_input_nodes) == 1 and _only_an_index(user)
+        alone = sum(map(is_tensor, user.all_input_nodes)) == 1  # besides free sizes
+        return moved and alone and _only_an_index(user)
 
     return bool(node.users) and all(map(fits, node.users))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -235,3 +236,74 @@ def test_dropout_of_whole_features() -> None:
     """Switched off, it does nothing; it was taken for chance."""
     model = nn.Sequential(nn.Linear(4, 8), nn.FeatureAlphaDropout(), nn.Linear(8, 2))
     assert _shape(_halved(model, torch.randn(2, 4)), "2.weight") == (2, 4)
+
+
+@dataclass
+class _Given:
+    x: torch.Tensor
+    scale: float
+
+
+@dataclass
+class _Answer:
+    logits: torch.Tensor
+    hidden: torch.Tensor | None = None
+
+
+class _Dataclasses(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 8), nn.Linear(8, 2)
+
+    def forward(self, given: _Given) -> _Answer:
+        return _Answer(self.last(torch.relu(self.first(given.x)) * given.scale))
+
+
+def test_dataclasses_that_torch_does_not_know() -> None:
+    """Inputs and outputs of the user's own dataclasses were refused until they were registered."""
+    given = _Given(torch.randn(2, 6), 0.5)
+    result = _halved(_Dataclasses(), (given,))
+    assert _shape(result, "last.weight") == (2, 4)
+    assert result.model(given).logits.shape == (2, 2)
+
+
+class _Deformed(nn.Module):
+    """Features gathered at positions of their own, laid out for every channel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1)
+        self.where = nn.Conv2d(3, 1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found = self.first(x).flatten(2)
+        b, c, n = found.shape
+        index = self.where(x).sigmoid().mul(n - 1).round().long()
+        index = index.expand(-1, c, -1, -1).contiguous().view(b, c, -1)
+        return self.last(found.gather(-1, index).view(b, c, *x.shape[2:]))
+
+
+def test_positions_repeated_for_every_channel() -> None:
+    """An index that a free batch went into held all channels that it was repeated for."""
+    x = torch.randn(2, 3, 5, 5)
+    assert _shape(_halved(_Deformed(), x), "last.weight") == (2, 4, 1, 1)
+
+
+class _Back(nn.Module):
+    """A mask on a spectrogram, and back to a waveform."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(9, 12), nn.Linear(12, 9)
+        self.register_buffer("window", torch.hann_window(16))
+
+    def forward(self, wave: torch.Tensor) -> torch.Tensor:
+        seen = torch.stft(wave, 16, 4, window=self.window, return_complex=True)
+        mask = self.last(torch.relu(self.first(seen.abs().mT))).mT.sigmoid()
+        return torch.istft(seen * mask, 16, 4, window=self.window, length=wave.shape[-1])
+
+
+def test_a_call_that_looks_at_values_is_counted() -> None:
+    """MACs are counted on tensors without values, but istft looks at those of its window."""
+    report = _halved(_Back(), torch.randn(2, 64)).report
+    assert report.models["pruned"].macs < report.models["dense"].macs
