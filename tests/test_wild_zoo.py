@@ -62,6 +62,26 @@ EXPECTED = {
         "bias": (4 * 8,),
         "mlp.0.weight": (32, 4 * 8),
     },
+    # The kernel that is the identity loses the same channels on both sides.
+    "repvgg_fused": {
+        "stem.weight": (8, 3, 3, 3),
+        "conv3.weight": (8, 8, 3, 3),
+        "conv1.weight": (8, 8, 1, 1),
+        "norms.2.weight": (8,),
+        "fc.weight": (4, 8),
+    },
+    # Nine offsets in two directions stay; the features that they pick from do not.
+    "deform_gather": {
+        "stem.weight": (6, 3, 3, 3),
+        "offset.weight": (18, 6, 3, 3),
+        "conv.weight": (10, 6, 3, 3),
+    },
+    # A table of sines is shortened as a buffer would be.
+    "sines_in_forward": {
+        "embed.weight": (16, 5),
+        "encoder.layers.1.linear1.weight": (32, 16),
+        "out.weight": (3, 16),
+    },
 }
 
 
