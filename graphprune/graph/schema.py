@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from typing import Any, NamedTuple
 
 import torch
 from torch import fx
@@ -15,10 +16,30 @@ def schema_of(node: fx.Node) -> torch.FunctionSchema | None:
     return None
 
 
+class _Argument(NamedTuple):
+    """Where a call gives an argument, and what it is otherwise; keyword-only: position is None."""
+
+    position: int | None
+    default: Any
+
+
+@functools.cache
+def _arguments(target: Any) -> dict[str, _Argument]:
+    """Arguments by name. torch makes new objects of a schema's arguments each time it is asked."""
+    if not isinstance(target, torch._ops.OpOverload):
+        return {}
+    return {
+        argument.name: _Argument(
+            None if argument.kwarg_only else position,
+            argument.default_value if argument.has_default_value() else None,
+        )
+        for position, argument in enumerate(target._schema.arguments)
+    }
+
+
 def has_argument(node: fx.Node, name: str) -> bool:
     """Whether the operator of this node has an argument of that name."""
-    schema = schema_of(node)
-    return schema is not None and any(argument.name == name for argument in schema.arguments)
+    return name in _arguments(node.target)
 
 
 def get_argument(node: fx.Node, name: str) -> Any:
@@ -27,15 +48,12 @@ def get_argument(node: fx.Node, name: str) -> Any:
     Raises:
         KeyError: the operator has no such argument.
     """
-    schema = schema_of(node)
-    for position, argument in enumerate(schema.arguments if schema is not None else []):
-        if argument.name == name:
-            if name in node.kwargs:
-                return node.kwargs[name]
-            if not argument.kwarg_only and position < len(node.args):
-                return node.args[position]
-            return argument.default_value if argument.has_default_value() else None
-    raise KeyError(name)
+    argument = _arguments(node.target)[name]
+    if name in node.kwargs:
+        return node.kwargs[name]
+    if argument.position is not None and argument.position < len(node.args):
+        return node.args[argument.position]
+    return argument.default
 
 
 def set_argument(node: fx.Node, name: str, value: Any) -> None:
@@ -44,12 +62,8 @@ def set_argument(node: fx.Node, name: str, value: Any) -> None:
     Raises:
         KeyError: the operator has no such argument.
     """
-    schema = schema_of(node)
-    for position, argument in enumerate(schema.arguments if schema is not None else []):
-        if argument.name == name:
-            if not argument.kwarg_only and position < len(node.args):
-                node.update_arg(position, value)
-            else:
-                node.update_kwarg(name, value)
-            return
-    raise KeyError(name)
+    position = _arguments(node.target)[name].position
+    if position is not None and position < len(node.args):
+        node.update_arg(position, value)
+    else:
+        node.update_kwarg(name, value)

@@ -52,7 +52,8 @@ def is_tensor(node: fx.Node) -> bool:
 
 def shape_of(node: fx.Node) -> tuple[int, ...]:
     """Concrete shape of a tensor node, symbolic sizes at their capture-time value."""
-    return tuple(concrete_int(size) for size in node.meta["val"].shape)
+    sizes = node.meta["val"].shape
+    return tuple([size if type(size) is int else concrete_int(size) for size in sizes])
 
 
 def static_dims(node: fx.Node) -> tuple[bool, ...]:
@@ -93,11 +94,16 @@ def source_line(node: fx.Node) -> str:
 def get_tensor(module: torch.nn.Module, target: str) -> torch.Tensor:
     """The parameter, buffer or tensor attribute of a dotted name."""
     owner: Any = module
-    for part in target.split("."):
-        owner = getattr(owner, part)
-    if not isinstance(owner, torch.Tensor):
+    *path, name = target.split(".")
+    for part in path:  # nn.Module's own search of its parts takes several times as long
+        child = owner._modules.get(part)
+        owner = getattr(owner, part) if child is None else child
+    found = owner._parameters.get(name)
+    if found is None:
+        found = getattr(owner, name)
+    if not isinstance(found, torch.Tensor):
         raise TypeError(f"{target} is no tensor")
-    return owner
+    return found
 
 
 def constant_of(node: Any) -> torch.Tensor | None:

@@ -12,6 +12,8 @@ from scipy.sparse.csgraph import connected_components
 
 from graphprune.labels.slots import NONE, Identity, Shape, Slot, identity, varying
 
+_NOTHING = torch.empty(0, dtype=torch.int64)
+
 
 @dataclass(frozen=True)
 class PinRecord:
@@ -54,7 +56,7 @@ class AtomStore:
         self.grids: dict[Identity, Slot] = {}
         self.rows: dict[tuple[Identity, Shape], tuple[Slot, Rows]] = {}
         self.owners: list[tuple[int, str, int]] = []
-        self._edges: list[np.ndarray] = []
+        self._edges: list[tuple[np.ndarray, np.ndarray]] = []
         self._edge_nodes: list[str] = []
 
     def allocate(self, number: int, owner: str = "", dim: int = 0) -> torch.Tensor:
@@ -70,20 +72,23 @@ class AtomStore:
         Returns the atoms (1-D, possibly empty) that met an unlabelled element; the caller pins
         them with its reason.
         """
-        if left is right or (left.shape == right.shape and torch.equal(left, right)):
-            return left.new_empty(0)
+        if left is right:
+            return _NOTHING
         if left.shape != right.shape:
             left, right = torch.broadcast_tensors(left, right)
-        pairs = np.stack([left.numpy().reshape(-1), right.numpy().reshape(-1)])
-        lonely = pairs[:, :0]
-        if pairs.min() < 0:
-            known = pairs >= 0
-            lonely, pairs = pairs[:, known[0] != known[1]], pairs[:, known.all(axis=0)]
-        pairs = pairs[:, pairs[0] != pairs[1]]
-        if pairs.size:
-            self._edges.append(pairs)
+        one, other = left.numpy().reshape(-1), right.numpy().reshape(-1)
+        unlike = one != other
+        if not unlike.all():
+            one, other = one[unlike], other[unlike]
+        lonely = _NOTHING
+        if one.size and (one.min() < 0 or other.min() < 0):
+            known = (one >= 0) & (other >= 0)
+            lonely = torch.from_numpy(np.maximum(one, other)[~known])
+            one, other = one[known], other[known]
+        if one.size:
+            self._edges.append((one, other))
             self._edge_nodes.append(node)
-        return torch.from_numpy(lonely.max(axis=0))
+        return lonely
 
     def pin(self, record: PinRecord) -> None:
         """Note that these atoms must stay."""
@@ -116,8 +121,8 @@ class AtomStore:
         """Pairs of (parameter, dim) that some graph node coupled, with that node's name."""
         starts = np.array([start for start, _, _ in self.owners], dtype=np.int64)
         found = set()
-        for pairs, node in zip(self._edges, self._edge_nodes, strict=True):
-            ends = np.searchsorted(starts, pairs, side="right") - 1
+        for pair, node in zip(self._edges, self._edge_nodes, strict=True):
+            ends = np.searchsorted(starts, np.stack(pair), side="right") - 1
             for left, right in np.unique(ends, axis=1).T:
                 a, b = self.owners[left][1:], self.owners[right][1:]
                 if a[0] and b[0] and a != b:
@@ -128,9 +133,9 @@ class AtomStore:
         """Class of every atom after all equalities: int64, shape (count,), a smallest member."""
         if not self._edges:
             return np.arange(self.count)
-        edges = np.concatenate(self._edges, axis=1)
-        data = np.ones(edges.shape[1], dtype=np.int8)
-        matrix = coo_matrix((data, (edges[0], edges[1])), shape=(self.count, self.count))
+        edges = tuple(map(np.concatenate, zip(*self._edges, strict=True)))
+        data = np.ones(edges[0].size, dtype=np.int8)
+        matrix = coo_matrix((data, edges), shape=(self.count, self.count))
         _, component = connected_components(matrix, directed=False)
         first = np.full(component.max() + 1, self.count, dtype=np.int64)
         np.minimum.at(first, component, np.arange(self.count))

@@ -47,8 +47,9 @@ def propagate(module: fx.GraphModule) -> Context:
 
 def _holds_tensors(node: fx.Node) -> bool:
     value = node.meta.get("val")
-    values = value if isinstance(value, list | tuple) else [value]
-    return any(isinstance(v, torch.Tensor) for v in values)
+    if isinstance(value, list | tuple):
+        return any(isinstance(v, torch.Tensor) for v in value)
+    return isinstance(value, torch.Tensor)
 
 
 def _readers(module: fx.GraphModule) -> dict[fx.Node, list[fx.Node]]:
@@ -72,7 +73,7 @@ def _new_leaf(context: Context, together: list[fx.Node]) -> Labels:
                     proposals.append(tuple(proposal))
     if not proposals:
         shape = shape_of(node)
-        kernel = any(is_kernel(leaf) for leaf in together)
+        kernel = len(shape) > 2 and any(is_kernel(leaf) for leaf in together)
         removable = [dim < 2 or not kernel for dim in range(len(shape))]
         return context.leaf(shape, str(node.target), removable=removable)
     first = proposals[0]

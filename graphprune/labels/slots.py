@@ -8,6 +8,7 @@ disappears as soon as the atom of any of its slots does.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -22,7 +23,13 @@ Identity = tuple[Shape, bytes]
 
 def varying(slot: Slot) -> tuple[int, ...]:
     """Dimensions along which the slot is not constant."""
-    return tuple(dim for dim, size in enumerate(slot.shape) if size > 1)
+    return long_dims(slot.shape)
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def long_dims(shape: Shape) -> tuple[int, ...]:
+    """Dimensions of a size above 1."""
+    return tuple(dim for dim, size in enumerate(shape) if size > 1)
 
 
 def identity(slot: Slot) -> Identity:
@@ -32,12 +39,12 @@ def identity(slot: Slot) -> Identity:
 
 def compact(full: torch.Tensor) -> Slot:
     """Shrink every constant dimension of a label tensor to size 1."""
-    for dim in range(full.ndim):
-        if full.shape[dim] > 1:
-            first = full.narrow(dim, 0, 1)
-            if bool((full == first).all()):
-                full = first
-    return full
+    found = full.numpy()
+    for dim in varying(full):
+        first = found[(slice(None),) * dim + (slice(0, 1),)]
+        if (found == first).all():
+            found = first
+    return full if found.shape == full.shape else torch.from_numpy(found)
 
 
 def along(atoms: torch.Tensor, dim: int, ndim: int) -> Slot:
@@ -58,7 +65,8 @@ def clean(slots: Sequence[Slot]) -> Labels:
     """Drop empty and repeated slots."""
     kept: list[Slot] = []
     for slot in slots:
-        if slot.numpy().max(initial=NONE) == NONE:
+        atoms = slot.numpy()
+        if not atoms.size or (atoms.flat[0] == NONE and atoms.max() == NONE):
             continue
         if any(slot.shape == other.shape and torch.equal(slot, other) for other in kept):
             continue
@@ -81,10 +89,11 @@ def pad_left(labels: Labels, ndim: int) -> Labels:
 def split_dim(labels: Labels, dim: int, sizes: Sequence[int]) -> Labels:
     """View dimension ``dim`` as several; a slot constant along it stays constant along all."""
     result = []
+    splits = len(long_dims(tuple(sizes))) > 1  # else a slot that is compact stays so
     for slot in labels:
         inner = list(sizes) if slot.shape[dim] > 1 else [1] * len(sizes)
-        shape = [*slot.shape[:dim], *inner, *slot.shape[dim + 1 :]]
-        result.append(compact(slot.reshape(shape)))
+        view = slot.reshape([*slot.shape[:dim], *inner, *slot.shape[dim + 1 :]])
+        result.append(compact(view) if splits and slot.shape[dim] > 1 else view)
     return tuple(result)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import fx
 
@@ -121,7 +123,7 @@ class Context:
         for slot in joint:
             self.store.add_grid(slot)
         if self.node is not None:
-            size = torch.broadcast_shapes(*(shape for _, shape in operands)).numel()
+            size = math.prod(np.broadcast_shapes(*(shape for _, shape in operands)))
             self.products.setdefault(self.node, []).append(Product(joint, size))
         return joint
 

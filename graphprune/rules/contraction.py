@@ -146,9 +146,9 @@ def label_addmm(context: Context, node: fx.Node) -> Labels:
 
 
 def _is_transposed(node: fx.Node) -> bool:
-    if "transpose" in str(node.target):
-        return True
-    return "convolution" in str(node.target) and len(node.args) > 6 and bool(node.args[6])
+    if node.target is aten.convolution.default:
+        return bool(get_argument(node, "transposed"))
+    return node.target in _TRANSPOSED
 
 
 def _groups(node: fx.Node) -> int:
@@ -273,15 +273,18 @@ def rewrite_convolution(rewriter: Rewriter, node: fx.Node) -> None:
         set_argument(node, "groups", kept)
 
 
+_TRANSPOSED = (
+    aten.conv_transpose1d.default,
+    aten.conv_transpose2d.input,
+    aten.conv_transpose3d.input,
+)
 _CONVOLUTIONS = (
     aten.convolution.default,
     aten.conv1d.default,
     aten.conv2d.default,
     aten.conv3d.default,
     *(aten.conv1d.padding, aten.conv2d.padding, aten.conv3d.padding),
-    aten.conv_transpose1d.default,
-    aten.conv_transpose2d.input,
-    aten.conv_transpose3d.input,
+    *_TRANSPOSED,
 )
 LINEAR = Rule(label_linear)
 MATMUL = Rule(label_matmul)

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from graphprune.rules.context import Context
 
 
+def _last_first(found: tuple[tuple[int, ...], Slot]) -> int:
+    """Key that sorts slots with the dimensions along which they vary by the last of these."""
+    return -max(found[0], default=0)
+
+
 @dataclass
 class _Joined:
     """A slot of the joint index space, and along which dimensions each operand carries it."""
@@ -40,6 +45,36 @@ class Join:
 
     def run(self) -> Labels:
         """Labels of the joint index space."""
+        apart = self._run_apart()
+        return self._run_any() if apart is None else apart
+
+    def _run_apart(self) -> Labels | None:
+        """The same where slots vary along the same dimensions or have none in common.
+
+        So it is nearly always, and then each dimension can be looked at by itself. None: it is not
+        so, or something has to be locked.
+        """
+        met: dict[tuple[int, ...], tuple[Slot, set[int]]] = {}
+        pairs: list[tuple[Slot, Slot]] = []
+        for index, (labels, _) in enumerate(self._operands):
+            for dims, slot in sorted(((varying(s), s) for s in labels), key=_last_first):
+                first, carriers = met.setdefault(dims, (slot, set()))
+                if index in carriers or not dims:
+                    return None
+                if carriers:
+                    pairs.append((slot, first))
+                carriers.add(index)
+        if sum(map(len, met)) != len(set().union(*met)):
+            return None
+        for dims, (_, carriers) in met.items():
+            for index, (_, shape) in enumerate(self._operands):
+                if index not in carriers and any(shape[dim] > 1 for dim in dims):
+                    return None
+        for slot, first in pairs:
+            self._context.unite(slot, first, self._reason)
+        return clean([slot for slot, _ in met.values()])
+
+    def _run_any(self) -> Labels:
         for index, (labels, _) in enumerate(self._operands):
             # Slots of one value are never united with each other, only with earlier operands'.
             # Columns before rows: a grid that meets both has the same columns in every row.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import fx
 
@@ -64,6 +66,7 @@ def label_pointwise(context: Context, node: fx.Node) -> Labels:
 POINTWISE = Rule(label_pointwise)
 
 
+@functools.cache
 def is_pointwise(target: object) -> bool:
     """Whether torch itself tags this overload, or the one it is the in-place form of, pointwise."""
     if not isinstance(target, torch._ops.OpOverload):
