@@ -22,17 +22,27 @@ class DryRun:
     def __init__(self, module: fx.GraphModule, context: Context) -> None:
         self._context = context
         self._originals = {node.name: node for node in module.graph.nodes}
-        graph = fx.Graph()
-        graph.graph_copy(module.graph, {})  # all but the output
-        self._graph = graph
-        self._nodes = [node for node in graph.nodes if self._is_at_risk(node)]
+        self._graph = fx.Graph()
+        self._copies: dict[fx.Node, fx.Node] = {}
+        self._nodes = [self._copy(node) for node in module.graph.nodes if self._is_at_risk(node)]
+
+    def _copy(self, node: fx.Node) -> fx.Node:
+        """A copy of a call, with placeholders for what nobody rewrites."""
+        self._copies[node] = self._graph.node_copy(node, self._stand_in)
+        return self._copies[node]
+
+    def _stand_in(self, node: fx.Node) -> fx.Node:
+        if node not in self._copies:
+            made = self._graph.create_node("placeholder", node.name, name=node.name)
+            made.meta = dict(node.meta)
+            self._copies[node] = made
+        return self._copies[node]
 
     def _is_at_risk(self, node: fx.Node) -> bool:
         rule = find_rule(node.target) if node.op == "call_function" else None
         if rule is None or not (rule.moves or rule.rewrite is not None):
             return False
-        original = self._originals[node.name]
-        met = [original, *original.all_input_nodes]
+        met = [node, *node.all_input_nodes]
         return any(len(varying(s)) > 1 for n in met for s in all_labels(self._context, n))
 
     def misfits(self, atoms: torch.Tensor) -> list[fx.Node]:

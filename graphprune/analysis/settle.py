@@ -113,15 +113,18 @@ class _Settling:
         for found in every_row:
             members = np.sort(class_of[found.members.numpy()], axis=1)
             lone = (members[:, 0] >= 0) & (members == members[:, :1]).all(axis=1)
-            for atom, row, alone in zip(found.atoms.tolist(), members, lone.tolist(), strict=True):
+            atoms = found.atoms.numpy()
+            columns = (class_of[atoms], _as_bytes(members), members[:, 0], lone)
+            for atom, one, row, first, alone in zip(
+                atoms.tolist(), *(column.tolist() for column in columns), strict=True
+            ):
                 if atom < 0:
                     continue
-                one = int(class_of[atom])
-                twin, other = known.setdefault(row.tobytes(), (atom, one))
+                twin, other = known.setdefault(row, (atom, one))
                 if other != one:
                     pairs.append((atom, twin))
-                if alone and int(row[0]) != one:
-                    pairs.append((atom, int(np.flatnonzero(class_of[:-1] == row[0])[0])))
+                if alone and first != one:
+                    pairs.append((atom, int(np.flatnonzero(class_of[:-1] == first)[0])))
         if pairs:
             left, right = torch.tensor(pairs).unbind(1)
             self._context.store.unite(left, right)
@@ -282,6 +285,13 @@ class _Settling:
         name, line = (node.name, source_line(node)) if node is not None else ("", "")
         self._context.store.pin(PinRecord(torch.from_numpy(atoms), reason, name, line))
         return True
+
+
+def _as_bytes(rows: np.ndarray) -> np.ndarray:
+    """Each row of a matrix as one value, shape (rows,)."""
+    rows = np.ascontiguousarray(rows)
+    result: np.ndarray = rows.view(np.dtype((np.void, rows.shape[1] * rows.itemsize))).reshape(-1)
+    return result
 
 
 def _half_of(blocks: list[Block], classes: int, rng: np.random.Generator) -> np.ndarray:
