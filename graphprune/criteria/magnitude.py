@@ -13,6 +13,7 @@ from graphprune.analysis.groups import Analysis
 from graphprune.criteria.base import Evidence, parameters_of
 from graphprune.labels.slots import varying
 
+_TINY = np.finfo(np.float64).tiny
 _PART = 1 << 18
 """Elements whose powers are held at a time: few enough to stay in the processor's cache."""
 
@@ -47,18 +48,21 @@ class L2:
     def _sums(self, values: torch.Tensor, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
         """Sums of ``|values| ** power``, each to one of ``shapes`` (1: summed over), float64."""
         found = self._sums_in(values, shapes, torch.float32)  # several times faster than float64
-        if not all(bool(torch.isfinite(one).all()) for one in found):
-            found = self._sums_in(values, shapes, torch.float64)
-        return [one.double().cpu().numpy() for one in found]
+        sums = [one.double().cpu().numpy() for one in found]
+        if not all(np.isfinite(one).all() for one in sums):
+            sums = [one.cpu().numpy() for one in self._sums_in(values, shapes, torch.float64)]
+        return sums
 
     def _sums_in(
         self, values: torch.Tensor, shapes: Sequence[tuple[int, ...]], dtype: torch.dtype
     ) -> list[torch.Tensor]:
-        rows = max(1, _PART * len(values) // max(1, values.numel()))
+        if values.numel() <= _PART:
+            powers = self._powers(_magnitudes(values, dtype))
+            return [_sum_to(powers, shape) for shape in shapes]
+        rows = max(1, _PART * len(values) // values.numel())
         parts: list[list[torch.Tensor]] = [[] for _ in shapes]
         for part in values.split(rows):
-            size = part.abs() if part.is_complex() else part
-            powers = self._powers(size.to(dtype))
+            powers = self._powers(_magnitudes(part, dtype))
             for found, shape in zip(parts, shapes, strict=True):
                 found.append(_sum_to(powers, shape))
         return [
@@ -89,6 +93,10 @@ def _group_of_classes(analysis: Analysis) -> np.ndarray:
     return numbers
 
 
+def _magnitudes(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return (values.abs() if values.is_complex() else values).to(dtype)
+
+
 def _sum_to(values: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
     """Sum over the dimensions that ``shape`` has as 1, over the outermost one first: it is fast."""
     dims = [dim for dim, size in enumerate(shape) if size == 1 and values.shape[dim] > 1]
@@ -107,8 +115,10 @@ def _add(total: np.ndarray, size: np.ndarray, classes: np.ndarray, numbers: np.n
         classes: of each of them.
         numbers: of the group of each, -1 for none.
     """
+    if numbers.min() == numbers.max() >= 0:  # one group has them all
+        np.add.at(total, classes, size / max(size.sum() / size.size, _TINY))
+        return
     for number in np.unique(numbers[numbers >= 0]):
         inside = numbers == number
         mean = size.sum() / np.count_nonzero(inside)
-        scaled = size[inside] / max(mean, np.finfo(np.float64).tiny)
-        np.add.at(total, classes[inside], scaled)
+        np.add.at(total, classes[inside], size[inside] / max(mean, _TINY))
