@@ -8,16 +8,16 @@ dimensions that the call gives.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import fx
 from torch._subclasses.fake_tensor import FakeTensor
-from torch.utils import _pytree as pytree
 
-from graphprune.graph.values import concrete, get_tensor
+from graphprune.graph.values import concrete, concrete_int, get_tensor
 from graphprune.rules.pointwise import is_pointwise
 from graphprune.rules.table import find_rule
 from graphprune.shrinking.rewrite import retrace_shapes
@@ -88,7 +88,7 @@ class _MetaRun:
         like = _same_shape(target, args, kwargs)
         if like is not None and isinstance(old, torch.Tensor) and old.dtype == like.dtype:
             return like
-        args, kwargs = pytree.tree_map_only(torch.device, lambda _: _META, (args, kwargs))
+        args, kwargs = _on_meta_device(args), _on_meta_device(kwargs)
         return _map_tensors(target(*args, **kwargs), _on_meta, lambda other: other)
 
     def _carried_tree(self, old: Any, new: Any) -> Any:
@@ -105,7 +105,7 @@ class _MetaRun:
         before, after = old.shape, new.shape
         if len(before) != len(after) or old.dtype != new.dtype:
             raise _Unclear
-        if all(concrete(a) == b for a, b in zip(before, after, strict=True)):
+        if all(_at_capture(a) == b for a, b in zip(before, after, strict=True)):
             return old
         sizes = [_scaled(a, b) for a, b in zip(before, after, strict=True)]
         strides = new.stride()
@@ -116,9 +116,23 @@ class _MetaRun:
             mode = getattr(old, "fake_mode", None)
             if mode is None:
                 raise _Unclear
-            layout = torch.empty_permuted(sizes, order, dtype=old.dtype, device=_META)
-            self._fakes[key] = FakeTensor(mode, layout, old.device)
+            self._fakes[key] = FakeTensor(mode, _laid_out(new, sizes, order), old.device)
         return self._fakes[key]
+
+
+def _laid_out(like: torch.Tensor, sizes: Sequence[Any], order: Sequence[int]) -> torch.Tensor:
+    """A dense meta tensor of these sizes with its dimensions in this order, outermost first.
+
+    Symbolic sizes are multiplied with one another only where strides need it: torch takes a
+    millisecond for that.
+    """
+    if any(isinstance(sizes[dim], torch.SymInt) for dim in order[1:]):
+        return torch.empty_permuted(sizes, order, dtype=like.dtype, device=_META)
+    strides = [1] * len(sizes)
+    for outer, inner in reversed(list(itertools.pairwise(order))):
+        strides[outer] = strides[inner] * max(sizes[inner], 1)
+    memory = torch.empty(like.numel(), dtype=like.dtype, device=_META)
+    return memory.as_strided(sizes, strides)
 
 
 def _same_shape(target: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> torch.Tensor | None:
@@ -127,7 +141,7 @@ def _same_shape(target: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tor
     So do element-wise calls on dense tensors, and affine maps of each channel whose other tensors
     fit. Of all shape functions theirs are the slow ones, written in Python.
     """
-    tensors = [x for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
+    tensors = list(_tensors((args, tuple(kwargs.values()))))
     if not tensors or not all(tensor.is_contiguous() for tensor in tensors):
         return None
     if is_pointwise(target):
@@ -146,6 +160,23 @@ def _same_shape(target: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tor
     return tensors[0] if fits and all(t.shape == wanted for t in tensors[1:]) else None
 
 
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _tensors(item)
+
+
+def _on_meta_device(given: Any) -> Any:
+    """Arguments with the meta device in place of any other."""
+    if isinstance(given, dict):
+        return {name: _on_meta_device(value) for name, value in given.items()}
+    if isinstance(given, list | tuple):
+        return type(given)(_on_meta_device(item) for item in given)
+    return _META if isinstance(given, torch.device) else given
+
+
 def _map_tensors(value: Any, tensor: Any, other: Any) -> Any:
     """A value, or a list or tuple of values, with its tensors and what else there is replaced."""
     if isinstance(value, list | tuple):
@@ -156,7 +187,8 @@ def _map_tensors(value: Any, tensor: Any, other: Any) -> Any:
 def _on_meta(tensor: torch.Tensor) -> torch.Tensor:
     if tensor.is_meta and not isinstance(tensor, FakeTensor):
         return tensor
-    sizes, strides = concrete(list(tensor.shape)), concrete(list(tensor.stride()))
+    sizes = [_at_capture(size) for size in tensor.shape]
+    strides = [_at_capture(stride) for stride in tensor.stride()]
     return torch.empty_strided(sizes, strides, dtype=tensor.dtype, device=_META)
 
 
@@ -167,6 +199,10 @@ def _described(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple(map(_described, value))
     return type(value), value
+
+
+def _at_capture(size: Any) -> int:
+    return size if type(size) is int else concrete_int(size)
 
 
 def _scaled(old: Any, new: int) -> Any:
