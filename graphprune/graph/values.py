@@ -93,17 +93,23 @@ def source_line(node: fx.Node) -> str:
 
 def get_tensor(module: torch.nn.Module, target: str) -> torch.Tensor:
     """The parameter, buffer or tensor attribute of a dotted name."""
-    owner: Any = module
-    *path, name = target.split(".")
-    for part in path:  # nn.Module's own search of its parts takes several times as long
-        child = owner._modules.get(part)
-        owner = getattr(owner, part) if child is None else child
+    owner, name = _owner(module, target)
     found = owner._parameters.get(name)
     if found is None:
         found = getattr(owner, name)
     if not isinstance(found, torch.Tensor):
         raise TypeError(f"{target} is no tensor")
     return found
+
+
+def _owner(module: torch.nn.Module, target: str) -> tuple[Any, str]:
+    """The submodule that has a dotted name, and its last part."""
+    owner: Any = module
+    *path, name = target.split(".")
+    for part in path:  # nn.Module's own search of its parts takes several times as long
+        child = owner._modules.get(part)
+        owner = getattr(owner, part) if child is None else child
+    return owner, name
 
 
 def constant_of(node: Any) -> torch.Tensor | None:
@@ -123,10 +129,7 @@ def set_tensor(module: torch.nn.Module, target: str, value: torch.Tensor) -> Non
 
     A parameter given is set as it is, so that several names can be tied to it.
     """
-    owner: Any = module
-    *path, name = target.split(".")
-    for part in path:
-        owner = getattr(owner, part)
+    owner, name = _owner(module, target)
     old = getattr(owner, name)
     if isinstance(old, torch.nn.Parameter) and not isinstance(value, torch.nn.Parameter):
         value = torch.nn.Parameter(value, requires_grad=old.requires_grad)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -16,6 +16,10 @@ class NotRectangularError(PassError):
     """What is kept of a tensor is no rectangle, so it cannot be stored densely."""
 
 
+_Cut = tuple[np.ndarray, list[tuple[int, np.ndarray]]]
+"""A mask, and the steps that cut out what it keeps; see :func:`_steps`."""
+
+
 @dataclass(frozen=True)
 class Keep:
     """Which atoms stay.
@@ -26,6 +30,9 @@ class Keep:
     """
 
     atoms: torch.Tensor
+    _known: dict[tuple[int, ...], tuple[Labels, list[_Cut]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def mask(self, labels: Labels, shape: Shape) -> torch.Tensor:
         """Bool mask of kept elements, broadcastable to ``shape`` (size 1 where constant)."""
@@ -41,27 +48,26 @@ class Keep:
             NotRectangularError: the kept elements form no rectangle.
         """
         sizes = list(shape)
-        for mask in self._clusters(labels):
-            dims = varying(mask)
-            if len(dims) == 1:
-                sizes[dims[0]] = int(np.count_nonzero(mask.numpy()))
-                continue
-            for dim, index in _rectangle(mask):
-                sizes[dim] = index.shape[dim] if index.ndim > 1 else index.numel()
+        for _, steps in self._cuts(labels):
+            for dim, index in steps:
+                sizes[dim] = index.shape[dim] if index.ndim > 1 else index.size
         return tuple(sizes)
 
     def take(self, tensor: torch.Tensor, labels: Labels) -> torch.Tensor:
         """The kept part of ``tensor`` (labels of its shape), in the original order."""
-        for mask in self._clusters(labels):
-            for dim, index in _rectangle(mask):
+        for mask, steps in self._cuts(labels):
+            for dim, index in steps:
+                if index.ndim == 1 and index.size == mask.shape[dim]:
+                    continue  # all of it
+                where = torch.from_numpy(index).to(tensor.device)
                 if index.ndim == 1:
-                    tensor = tensor.index_select(dim, index.to(tensor.device))
+                    tensor = tensor.index_select(dim, where)
                 else:
                     size = [
                         n if d == dim else m
                         for d, (n, m) in enumerate(zip(index.shape, tensor.shape, strict=True))
                     ]
-                    tensor = tensor.gather(dim, index.to(tensor.device).expand(size))
+                    tensor = tensor.gather(dim, where.expand(size))
         return tensor
 
     def indices(self, labels: Labels) -> dict[int, list[int] | list[list[int]]]:
@@ -71,13 +77,13 @@ class Keep:
         a list per row, row r is the r-th kept index of the first dimension.
         """
         result: dict[int, list[int] | list[list[int]]] = {}
-        for mask in self._clusters(labels):
-            for dim, index in _rectangle(mask):
+        for mask, steps in self._cuts(labels):
+            for dim, index in steps:
                 if index.ndim == 1:
-                    if index.numel() < mask.shape[dim]:
+                    if index.size < mask.shape[dim]:
                         result[dim] = index.tolist()
                 elif index.shape[dim] < mask.shape[dim]:
-                    rows = index.movedim(dim, -1).reshape(-1, index.shape[dim])
+                    rows = np.moveaxis(index, dim, -1).reshape(-1, index.shape[dim])
                     result[dim] = rows.tolist()
         rows_kept = result.get(0)
         for dim, positions in result.items():
@@ -114,16 +120,23 @@ class Keep:
         """Share of elements kept."""
         share = 1.0
         for mask in self._clusters(labels):
-            share *= float(mask.to(torch.float64).mean())
+            share *= np.count_nonzero(mask) / mask.size
         return share
 
-    def _clusters(self, labels: Labels) -> list[torch.Tensor]:
+    def _cuts(self, labels: Labels) -> list[_Cut]:
+        """The clusters of masks and how each is cut; slots of one tensor are asked for often."""
+        key = tuple(map(id, labels))
+        if key not in self._known:
+            cuts = [(mask, _steps(mask)) for mask in self._clusters(labels)]
+            self._known[key] = (labels, cuts)  # with the slots, so that no other gets their ids
+        return self._known[key][1]
+
+    def _clusters(self, labels: Labels) -> list[np.ndarray]:
         """Masks over disjoint sets of dimensions whose outer product is the whole mask."""
-        if len(labels) < 2:
-            return [self.atoms.take(slot) for slot in labels]
-        clusters: list[tuple[set[int], torch.Tensor]] = []
+        atoms = self.atoms.numpy()
+        clusters: list[tuple[set[int], np.ndarray]] = []
         for slot in labels:
-            dims, mask = set(varying(slot)), self.atoms.take(slot)
+            dims, mask = set(varying(slot)), atoms[slot.numpy()]
             apart = []
             for others, other in clusters:
                 if others & dims:
@@ -134,21 +147,17 @@ class Keep:
         return [mask for _, mask in clusters]
 
 
-def _rectangle(mask: torch.Tensor) -> list[tuple[int, torch.Tensor]]:
+def _steps(mask: np.ndarray) -> list[tuple[int, np.ndarray]]:
     """Steps that cut the kept elements out: (dimension, 1-D positions or gather index).
 
     Dimensions are tried from last to first; one can be cut as soon as every non-empty row keeps
     as many positions along it.
     """
-    return [(dim, torch.from_numpy(index)) for dim, index in _steps(mask.numpy())]
-
-
-def _steps(mask: np.ndarray) -> list[tuple[int, np.ndarray]]:
     dims = [dim for dim, size in enumerate(mask.shape) if size > 1]
     if not dims:
         return []
     if len(dims) == 1:
-        return [(dims[0], np.flatnonzero(mask))]
+        return [(dims[0], mask.reshape(-1).nonzero()[0])]
     for dim in reversed(dims):
         counts = mask.sum(axis=dim, keepdims=True)
         most = int(counts.max())
