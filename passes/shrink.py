@@ -61,7 +61,8 @@ class Shrink(GraphPass):
                     part = torch.nn.Parameter(part, requires_grad=tensor.requires_grad)
                 sliced[id(tensor)] = part
             set_tensor(graph_module, name, sliced[id(tensor)])
-        modified |= bool(rewrite_graph(graph_module.graph, rewriter))
+        rewritten = bool(rewrite_graph(graph_module.graph, rewriter))
+        modified |= rewritten
         for name, positions in rewriter.constants.items():
             set_tensor(graph_module, name, positions)
         for node in graph_module.graph.nodes:
@@ -69,7 +70,8 @@ class Shrink(GraphPass):
                 raise PassError(
                     f"shrink: {node.name} would reorder channels; nothing was delivered"
                 )
-        graph_module.recompile()
+        if rewritten:
+            graph_module.recompile()
         if modified:
             refresh_shapes(graph_module)
             _check_shapes(graph_module, rewriter)

@@ -92,11 +92,23 @@ def _differing(
     ]
 
 
+class _Arguments:
+    """A call's arguments, which torch.fx replaces and never changes; written out if compared."""
+
+    def __init__(self, node: fx.Node) -> None:
+        self._given = (node.args, node.kwargs)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Arguments):
+            return NotImplemented
+        pairs = zip(self._given, other._given, strict=True)
+        return all(one is two or repr(one) == repr(two) for one, two in pairs)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 def _graph_lines(graph: fx.Graph) -> list[Any]:
-    lines: list[Any] = [
-        (node.op, node.name, node.target, repr(node.args), repr(node.kwargs))
-        for node in graph.nodes
-    ]
+    lines: list[Any] = [(node.op, node.name, node.target, _Arguments(node)) for node in graph.nodes]
     # How inputs and outputs are packed (a pytree codegen) is part of what the module is.
     return [*lines, repr(getattr(graph._codegen, "pytree_info", None))]
 
