@@ -120,7 +120,7 @@ class _MetaRun:
         return self._fakes[key]
 
 
-def _laid_out(like: torch.Tensor, sizes: Sequence[Any], order: Sequence[int]) -> torch.Tensor:
+def _laid_out(like: torch.Tensor, sizes: list[Any], order: tuple[int, ...]) -> torch.Tensor:
     """A dense meta tensor of these sizes with its dimensions in this order, outermost first.
 
     Symbolic sizes are multiplied with one another only where strides need it: torch takes a
