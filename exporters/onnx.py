@@ -17,6 +17,7 @@ from graphprune.errors import ModelError
 from graphprune.exporters import onnx_distances, onnx_experts  # noqa: F401 - their translations
 from graphprune.exporters.base import Exporter
 from graphprune.exporters.onnx_ops import TRANSLATIONS, WITHOUT_ONNX, first_cause
+from graphprune.exporters.onnx_pads import keep_pads_apart
 from graphprune.exporters.program import export_program, shapes_with
 from graphprune.graph.trees import to_plain
 from graphprune.proof.fresh_inputs import batch_size
@@ -100,6 +101,7 @@ def _write(program: torch.export.ExportedProgram, target: Path, **options: Any) 
     with quiet(), torch.no_grad():
         exported = torch.onnx.export(program, dynamo=True, verbose=False, **options)
         assert exported is not None
+        keep_pads_apart(exported.model)
         exported.save(str(target))
         onnx.checker.check_model(str(target))
 
