@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +110,19 @@ def move(module: nn.Module, device: torch.device) -> None:
     for part in module.modules():
         if isinstance(part, fx.GraphModule) and _retarget(part.graph, device):
             part.recompile()
+
+
+@contextmanager
+def moved(device: torch.device, *modules: nn.Module) -> Iterator[None]:
+    """While open, the modules lie on a device; afterwards each where it was."""
+    homes = [module_device(module) for module in modules]
+    for module in modules:
+        move(module, device)
+    try:
+        yield
+    finally:
+        for module, home in zip(modules, homes, strict=True):
+            move(module, home)
 
 
 def _retarget(graph: fx.Graph, device: torch.device) -> bool:

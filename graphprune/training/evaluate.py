@@ -10,7 +10,7 @@ from torch import nn
 
 from graphprune.errors import DataError
 from graphprune.io.loss import Loss, class_scores, default_loss, reproduce
-from graphprune.training.devices import Batch, Runtime, module_device, move, run_module
+from graphprune.training.devices import Batch, Runtime, moved, run_module
 
 
 def evaluate(
@@ -37,23 +37,16 @@ def evaluate(
     """
     totals: dict[str, float] = {}
     examples = 0
-    home, runtime = module_device(module), Runtime(mixed_precision=False)
-    module.eval()
-    move(module, runtime.device)
-    if teacher is not None and teacher is not module:
-        teacher.eval()
-        move(teacher, runtime.device)
-    try:
-        with torch.no_grad():
-            for batch in runtime.batches(data):
-                figures, size = _judge(module, batch, loss, teacher)
-                examples += size
-                for name, value in figures.items():
-                    totals[name] = totals.get(name, 0.0) + value * size
-    finally:
-        move(module, home)
-        if teacher is not None and teacher is not module:
-            move(teacher, home)
+    runtime = Runtime(mixed_precision=False)
+    modules = [module] if teacher is None or teacher is module else [module, teacher]
+    for each in modules:
+        each.eval()
+    with moved(runtime.device, *modules), torch.no_grad():
+        for batch in runtime.batches(data):
+            figures, size = _judge(module, batch, loss, teacher)
+            examples += size
+            for name, value in figures.items():
+                totals[name] = totals.get(name, 0.0) + value * size
     if not examples:
         raise DataError("there is no data to evaluate on")
     return {name: value / examples for name, value in totals.items()}

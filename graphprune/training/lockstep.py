@@ -18,8 +18,7 @@ class Walk(fx.Interpreter):
 
     def __init__(self, module: fx.GraphModule, leaves: Sequence[Any]) -> None:
         super().__init__(module)
-        copies = [leaf.clone() if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
-        self.args_iter = iter(copies)  # a model may write into its inputs
+        self.args_iter = iter(leaves)
 
     def step(self, node: fx.Node) -> Any:
         """Run the next node; its value is returned and kept until the last node that reads it."""

@@ -37,7 +37,7 @@ from graphprune.graph.values import get_tensor, is_tensor, shape_of
 from graphprune.io.loss import reproduce
 from graphprune.progress import Progress
 from graphprune.shrinking.keep import Keep
-from graphprune.training.devices import Batch, Runtime, module_device, move, run_module
+from graphprune.training.devices import Batch, Runtime, moved, run_module
 from graphprune.training.feed import call_arguments, count_examples
 from graphprune.training.least_squares import Fit, is_affine, least_squares
 from graphprune.training.lockstep import Ahead, Span, Walk, next_in_span
@@ -118,10 +118,7 @@ def reconstruct(
         raise DataError("there is no data to fit layers to")
     device = Runtime(mixed_precision=False).device
     modules = (small.module, analysis.module)
-    homes = [module_device(module) for module in modules]
-    for module in modules:
-        move(module, device)
-    try:
+    with moved(device, *modules):
         # Every process takes the same batches, so that all of them find the same weights.
         inputs = pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), inputs)
         judging = inputs[-(_judges(len(inputs)) or 1) :]
@@ -131,9 +128,6 @@ def reconstruct(
         after = _distance(*modules, judging)
         if not after < before:
             _restore(small.module, cut)
-    finally:
-        for module, home in zip(modules, homes, strict=True):
-            move(module, home)
     return Reconstruction(fits, before, after, kept=after < before)
 
 
