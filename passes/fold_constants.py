@@ -178,23 +178,23 @@ def _number(node: fx.Node, size: int) -> Any:
     value = node.meta["val"]
     if not isinstance(value, torch.SymInt | torch.SymFloat):
         return value
-    expression = value.node.expr
-    number = expression.xreplace(dict.fromkeys(expression.free_symbols, size))
+    number = _with_size(value, size)
     return int(number) if isinstance(value, torch.SymInt) else float(number)
 
 
 def _stand_in(node: fx.Node, size: int) -> torch.Tensor:
     """A tensor of which only the shape and kind are read."""
     value = node.meta["val"]
-    shape = [_resolved(length, size) for length in value.shape]
+    shape = [
+        int(_with_size(length, size)) if is_free(length) else int(length) for length in value.shape
+    ]
     return torch.empty((), dtype=value.dtype, device=value.device).expand(shape)
 
 
-def _resolved(length: Any, size: int) -> int:
-    if not is_free(length):
-        return int(length)
-    expression = length.node.expr
-    return int(expression.xreplace(dict.fromkeys(expression.free_symbols, size)))
+def _with_size(symbolic: torch.SymInt | torch.SymFloat, size: int) -> Any:
+    """What a symbolic number is with ``size`` for every free size."""
+    expression = symbolic.node.expr
+    return expression.xreplace(dict.fromkeys(expression.free_symbols, size))
 
 
 def _first_of(value: torch.Tensor, dims: list[int]) -> torch.Tensor | None:

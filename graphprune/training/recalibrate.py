@@ -11,7 +11,7 @@ from torch import fx
 from graphprune.errors import DataError
 from graphprune.graph.schema import get_argument, has_argument, set_argument
 from graphprune.passes.set_mode import SetMode
-from graphprune.training.devices import Batch, Runtime, module_device, move, run_module
+from graphprune.training.devices import Batch, Runtime, moved, run_module
 
 
 def recalibrate_batchnorm(module: fx.GraphModule, data: Iterable[Batch], batches: int = 32) -> int:
@@ -36,17 +36,16 @@ def recalibrate_batchnorm(module: fx.GraphModule, data: Iterable[Batch], batches
         return 0
     momenta = [get_argument(node, "momentum") for node in norms]
     names = sorted({str(buffer.target) for node in norms for buffer in _statistics(node)})
-    home, runtime = module_device(module), Runtime(mixed_precision=False)
+    runtime = Runtime(mixed_precision=False)
     module.eval()
-    move(module, runtime.device)
-    try:
-        SetMode(training=True, statistics_only=True)(module)
-        _set_momenta(module, norms, [1.0] * len(norms))
-        return _average(module, names, islice(data, batches), runtime)
-    finally:
-        _set_momenta(module, norms, momenta)
-        SetMode(training=False, statistics_only=True)(module)
-        move(module, home)
+    with moved(runtime.device, module):
+        try:
+            SetMode(training=True, statistics_only=True)(module)
+            _set_momenta(module, norms, [1.0] * len(norms))
+            return _average(module, names, islice(data, batches), runtime)
+        finally:
+            _set_momenta(module, norms, momenta)
+            SetMode(training=False, statistics_only=True)(module)
 
 
 def _average(
