@@ -1,4 +1,4 @@
-"""Coverage: every model of five zoos through ``compress``, one process each, no flag for any.
+"""Coverage: every model of the zoos through ``compress``, one process each, no flag for any.
 
 Run ``python -m benchmarks.coverage --zoo timm``; a run that was stopped goes on where it was. Then
 ``--table`` writes ``docs/coverage.md`` from the latest line of each model.
@@ -24,7 +24,7 @@ import click
 from benchmarks.conditions import RESULTS, append
 from benchmarks.coverage_record import Record, is_complete, judge, latest
 from benchmarks.coverage_table import page
-from benchmarks.zoos import ZOOS, zoo
+from benchmarks.zoos import ZOOS, libraries_zoo, zoo
 
 OUTPUT = RESULTS / "coverage.jsonl"
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "coverage.md"
@@ -120,6 +120,9 @@ def main(  # noqa: PLR0913 - one argument for each option of the command line
         PAGE.write_text(page(list(latest(output).values())))
         click.echo(PAGE)
         return
+    if "libraries" in zoos:
+        for library, reason in libraries_zoo.missing().items():
+            click.echo(f"left out, not installed: {library} ({reason})", err=True)
     done = {} if again else latest(output)
     if retry:
         done = {key: record for key, record in done.items() if record["status"] == "pruned"}

@@ -1,0 +1,5 @@
+"""Networks of other libraries, one file for each library, of the same name as its package.
+
+A file imports its library at the top and names its models in ``MODELS``: what builds each, as a
+function without arguments that returns the model and its inputs. Versions: ``requirements.txt``.
+"""
