@@ -83,7 +83,7 @@ def cut_off(
         surest = max(float(values.max()) for values in below.values())
         raise TargetError(
             f"{target} removes nothing: no channels that may go are unimportant with that "
-            f"confidence, the surest channel with {surest:.1%}; learn longer (--switch-epochs) or "
+            f"confidence, the surest channel with {surest:.1%}; {_longer(scores)} or "
             "from more data, ask for less confidence or a larger share, or name a fraction such as "
             "macs=0.5"
         )
@@ -91,7 +91,8 @@ def cut_off(
     total = sum(group.size for group in analysis.groups)
     left = sum(after for _, after in plan.widths.values())
     note = _note(target, evidence.above, stays, group_of(analysis) >= 0)
-    return Choice(plan, left / total, note + _warning(plan.widths, kept), below)
+    note += _warning(plan.widths, kept, _longer(scores))
+    return Choice(plan, left / total, note, below)
 
 
 def unimportance(analysis: Analysis, scores: Scores, share: float) -> dict[str, torch.Tensor]:
@@ -154,7 +155,7 @@ def _note(target: AutoTarget, above: np.ndarray, stays: np.ndarray, inside: np.n
     )
 
 
-def _warning(widths: dict[str, tuple[int, int]], refused: int) -> str:
+def _warning(widths: dict[str, tuple[int, int]], refused: int, longer: str) -> str:
     """What to do where next to nothing is left of a group."""
     bare = [name for name, (before, after) in widths.items() if after == 1 < before]
     if not bare and not refused:
@@ -162,5 +163,11 @@ def _warning(widths: dict[str, tuple[int, int]], refused: int) -> str:
     where = ", ".join(bare[:3]) or "some tensors"
     return (
         f". Next to nothing is left of {where}: check the accuracy, and ask for more "
-        "confidence or a smaller share, or learn longer (--switch-epochs)"
+        f"confidence or a smaller share, or {longer}"
     )
+
+
+def _longer(scores: Scores) -> str:
+    """What to do where too little was learned; passes alone would not say, for batches differ."""
+    steps = len(scores.learned.history) if scores.learned is not None else 0
+    return f"learn for more than {steps:,} steps (--switch-epochs)"

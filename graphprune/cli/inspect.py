@@ -11,6 +11,7 @@ from rich.text import Text
 
 from graphprune.cli.console import output_console
 from graphprune.cli.source import model_options, read_source
+from graphprune.io.text import counted
 
 _SHOWN = 12
 
@@ -48,7 +49,7 @@ def inspect(members: bool, as_json: bool, **given: Any) -> None:
 
 
 def _groups(data: dict[str, Any], members: bool) -> Table:
-    title = f"{len(data['groups'])} channel groups, {data['params']:,} parameters"
+    title = f"{counted(len(data['groups']), 'channel group')}, {data['params']:,} parameters"
     if data["macs"]:
         batch = "" if data["macs_batch"] == 1 else f" at batch {data['macs_batch']}"
         title += f", {data['macs']:,} MACs{batch}"
@@ -78,7 +79,7 @@ def _held(data: dict[str, Any], everything: bool) -> Text:
         " (several calls may hold the same parameters)\n", style="not bold dim"
     )
     for held in shown:
-        count = "1 channel" if held["channels"] == 1 else f"{held['channels']:,} channels"
+        count = counted(held["channels"], "channel")
         text.append(f"\n{held['params']:,} parameters, {count}", style="bold")
         text.append(f": {held['op']} ({held['node']})\n" if held["op"] else "\n")
         text.append(f"    {held['reason']}\n")
@@ -87,5 +88,5 @@ def _held(data: dict[str, Any], everything: bool) -> Text:
         if everything:
             text.append(f"    {', '.join(held['dims'])}\n", style="dim")
     if len(shown) < len(data["held"]):
-        text.append(f"\nand {len(data['held']) - len(shown)} calls more: add --members\n")
+        text.append(f"\nand {counted(len(data['held']) - len(shown), 'more call')}: add --members\n")
     return text

@@ -14,7 +14,7 @@ from graphprune.features.pictures import MOST_POINTS, Scale, bar, colour_map, li
 from graphprune.features.result import Activation, Channel, Features, GroupFeatures, ShownInput
 from graphprune.features.style import STYLE
 from graphprune.importance.credibility import INDISTINCT, LEVEL
-from graphprune.io.text import few
+from graphprune.io.text import counted, few
 
 # The page's pixels, a byte each before compression, are shared out among its maps.
 _PIXELS = 3_000_000
@@ -46,12 +46,12 @@ def render(features: Features) -> str:
 
 def _head(features: Features, side: int) -> str:
     shown = len(features.groups)
-    groups = "1 channel group" if features.found == 1 else f"{features.found} channel groups"
+    groups = counted(features.found, "channel group")
     some = f"{shown} of {groups}" if shown != features.found else groups
     notes = "".join(f"<li>{escape(note)}</li>" for note in features.notes)
     return (
         f"<p>Channels ranked by <code>{escape(features.method)}</code>; {some}, in graph order; "
-        f"{len(features.inputs)} example{'s' * (len(features.inputs) != 1)}.</p>\n"
+        f"{counted(len(features.inputs), 'example')}.</p>\n"
         "<p>For each group: the activations of its most important channels on the left, of its "
         "least important ones on the right. All pictures of a group share one scale. Inputs are "
         "stretched from their least to their greatest value. What is larger than "

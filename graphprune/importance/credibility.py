@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from graphprune.io.text import counted, few
+
 LEVEL = 0.9
 """Probability that the importance of a channel lies within its interval."""
 
@@ -34,19 +36,19 @@ def separated(intervals: torch.Tensor, kept: np.ndarray) -> float | None:
     return float(above.mean() / stays.size)
 
 
-def indistinct(shares: dict[str, float | None]) -> str:
+def indistinct(shares: dict[str, float | None], steps: int) -> str:
     """One line that names the groups whose ranking cannot be told from chance, else "".
 
     Args:
         shares: what :func:`separated` gives, by group.
+        steps: that the switches have learned for.
     """
     found = [name for name, share in shares.items() if share is not None and share < INDISTINCT]
     if not found:
         return ""
-    names = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
-    which = "1 channel group" if len(found) == 1 else f"{len(found)} channel groups"
+    names = few(found)
     return (
-        f"the ranking of {which} ({names}) cannot be told from chance: {LEVEL:.0%} credible "
-        "intervals of channels that went and of channels that stayed overlap; learn longer "
-        "(--switch-epochs) or prune less"
+        f"the ranking of {counted(len(found), 'channel group')} ({names}) cannot be told from chance: {LEVEL:.0%} credible "
+        "intervals of channels that went and of channels that stayed overlap; learn for more "
+        f"than {steps:,} steps (--switch-epochs) or prune less"
     )

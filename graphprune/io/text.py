@@ -17,6 +17,11 @@ def reason(error: BaseException, limit: int = 200) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+def counted(number: int, noun: str) -> str:
+    """Return ``1 group`` or ``1,234 groups``, for nouns whose plural ends in s."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def few(names: Iterable[str], count: int = 3) -> str:
     """Return the first ``count`` names, and how many more there are."""
     listed = [one_line(name, 80) for name in names]

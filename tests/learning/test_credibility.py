@@ -56,10 +56,10 @@ def test_separated_counts_pairs_without_overlap() -> None:
 
 
 def test_groups_without_evidence_are_named() -> None:
-    assert indistinct({"a": 0.4, "b": None}) == ""
-    line = indistinct({"a": 0.0, "b": 0.04, "c": 0.9, "d": 0.01, "e": 0.0})
+    assert indistinct({"a": 0.4, "b": None}, 300) == ""
+    line = indistinct({"a": 0.0, "b": 0.04, "c": 0.9, "d": 0.01, "e": 0.0}, 1200)
     assert line.startswith("the ranking of 4 channel groups (a, b, d and 1 more) cannot be told")
-    assert "learn longer" in line
+    assert "learn for more than 1,200 steps (--switch-epochs)" in line
 
 
 def _data() -> tuple[torch.Tensor, torch.Tensor]:
