@@ -12,7 +12,14 @@ from rich.console import Console
 
 from graphprune.cli.console import output_console
 from graphprune.cli.progress import progress_on
-from graphprune.cli.source import Source, model_options, read_source, switch_epochs_option
+from graphprune.cli.source import (
+    Source,
+    loss_option,
+    model_options,
+    read_source,
+    seed_option,
+    switch_epochs_option,
+)
 
 
 @click.command()
@@ -36,7 +43,7 @@ from graphprune.cli.source import Source, model_options, read_source, switch_epo
 @click.option(
     "--data", help="train.npz, a folder of class folders of images, or package.module:function."
 )
-@click.option("--loss", help="package.module:fn, called as fn(output, target).")
+@loss_option
 @click.option("--finetune-epochs", default=0, show_default=True, help="Epochs of fine-tuning.")
 @click.option("--lr", type=float, help="Learning rate of fine-tuning.")
 @click.option(
@@ -94,7 +101,7 @@ from graphprune.cli.source import Source, model_options, read_source, switch_epo
     "--no-onnx", is_flag=True, help="Write no model.onnx: for operators that ONNX has no form of."
 )
 @click.option("--pass", "passes", multiple=True, help="Extra graph pass, by name or module:Class.")
-@click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
+@seed_option
 @click.option("--no-latency", is_flag=True, help="Do not time the dense and the small model.")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier result in the folder.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no summary.")
@@ -171,14 +178,12 @@ def read_request(given: dict[str, Any], onnx: bool, progress: Any) -> tuple[Sour
     from graphprune.delivery.deliver import require_deliverable
     from graphprune.errors import UsageError
     from graphprune.importance.learn import LearnConfig
-    from graphprune.io import load_loss
     from graphprune.passes.base import make_pass
     from graphprune.training.finetune import FinetuneConfig
 
     if given["batch_size"] < 1:
         raise UsageError(f"--batch-size is {given['batch_size']}; give at least 1")
     passes = tuple(make_pass(text) for text in given["passes"])
-    loss = load_loss(given["loss"]) if given["loss"] else None
     learn = LearnConfig(samples=given["samples"], mode=given["mode"], epochs=given["switch_epochs"])
     if given["kl_weight"] is not None:
         learn = replace(learn, kl_weight=given["kl_weight"])
@@ -205,7 +210,7 @@ def read_request(given: dict[str, Any], onnx: bool, progress: Any) -> tuple[Sour
     )
     return source, {
         "data": source.data,
-        "loss": loss,
+        "loss": given["loss"],
         "finetune_epochs": given["finetune_epochs"],
         "config": config,
     }

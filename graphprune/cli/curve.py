@@ -11,7 +11,13 @@ from rich.table import Table
 
 from graphprune.cli.console import output_console
 from graphprune.cli.progress import progress_on
-from graphprune.cli.source import model_options, read_source, switch_epochs_option
+from graphprune.cli.source import (
+    loss_option,
+    model_options,
+    read_source,
+    seed_option,
+    switch_epochs_option,
+)
 
 if TYPE_CHECKING:
     from graphprune.curve import Curve
@@ -20,7 +26,7 @@ if TYPE_CHECKING:
 @click.command()
 @model_options
 @click.option("--data", required=True, help="Labelled or not; part is held out. See compress.")
-@click.option("--loss", help="package.module:fn, called as fn(output, target).")
+@loss_option
 @click.option(
     "--method", default="auto", show_default=True, help="The method of interest; see compress."
 )
@@ -45,7 +51,7 @@ if TYPE_CHECKING:
 )
 @click.option("--batch-size", default=64, show_default=True, help="Examples per step.")
 @switch_epochs_option
-@click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
+@seed_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def curve(as_json: bool, margin: float, **given: Any) -> None:
     """Show what accuracy MODEL keeps at which budget, before any fine-tuning.
@@ -61,11 +67,10 @@ def curve(as_json: bool, margin: float, **given: Any) -> None:
     """
     from graphprune.curve import CurveConfig, draw_curve
     from graphprune.importance.learn import LearnConfig
-    from graphprune.io import load_loss
 
     console = Console(stderr=True)
     learn = LearnConfig(epochs=given["switch_epochs"], seed=given["seed"])
-    points, loss = _fractions(given["points"]), load_loss(given["loss"]) if given["loss"] else None
+    points = _fractions(given["points"])
     with progress_on(console) as progress:
         source = read_source(given)
         found = draw_curve(
@@ -73,7 +78,7 @@ def curve(as_json: bool, margin: float, **given: Any) -> None:
             source.inputs,
             source.data,
             method=given["method"],
-            loss=loss,
+            loss=given["loss"],
             config=CurveConfig(
                 kind=given["budget"],
                 fractions=points,

@@ -12,7 +12,14 @@ from rich.text import Text
 
 from graphprune.cli.console import output_console
 from graphprune.cli.progress import progress_on
-from graphprune.cli.source import model_options, read_source, switch_epochs_option
+from graphprune.cli.source import (
+    loss_option,
+    model_options,
+    read_source,
+    seed_option,
+    switch_epochs_option,
+)
+from graphprune.io.text import counted
 
 if TYPE_CHECKING:
     from graphprune.features import FeatureConfig
@@ -23,7 +30,7 @@ _GRID = re.compile(r"(?:(\d+)\+)?(\d+)x(\d+)")
 @click.command()
 @model_options
 @click.option("--data", help="Ranks channels and gives the inputs shown. See compress.")
-@click.option("--loss", help="package.module:fn, called as fn(output, target).")
+@loss_option
 @click.option("--method", default="auto", show_default=True, help="What ranks; see compress.")
 @click.option("-o", "--output", default="features.html", show_default=True, help="The page.")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier page.")
@@ -69,7 +76,7 @@ _GRID = re.compile(r"(?:(\d+)\+)?(\d+)x(\d+)")
 )
 @click.option("--batch-size", default=64, show_default=True, help="Examples per step.")
 @switch_epochs_option
-@click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
+@seed_option
 def features(output: str, overwrite: bool, **given: Any) -> None:
     """Show on one page what the most and the least important channels of MODEL respond to.
 
@@ -84,12 +91,10 @@ def features(output: str, overwrite: bool, **given: Any) -> None:
     """
     from graphprune.features import draw_features
     from graphprune.features.result import check_page
-    from graphprune.io import load_loss
 
     place = check_page(output, overwrite=overwrite)
     config = _config(given)
     console = Console(stderr=True)
-    loss = load_loss(given["loss"]) if given["loss"] else None
     with progress_on(console) as progress:
         source = read_source(given)
         found = draw_features(
@@ -97,14 +102,16 @@ def features(output: str, overwrite: bool, **given: Any) -> None:
             source.inputs,
             source.data,
             method=given["method"],
-            loss=loss,
+            loss=given["loss"],
             config=replace(config, source=source.loaded.source, progress=progress),
         )
         size = found.save(place, overwrite=overwrite)
     for note in found.notes:
         console.print(Text(f"Note: {note}", style="yellow"))
-    shown = f"{len(found.groups)} of {found.found} channel groups, ranked by {found.method}"
-    examples = f"{len(found.inputs)} example{'s' * (len(found.inputs) != 1)}"
+    shown = (
+        f"{len(found.groups)} of {counted(found.found, 'channel group')}, ranked by {found.method}"
+    )
+    examples = counted(len(found.inputs), "example")
     output_console().print(f"{output}  {shown}; {examples}; {size / 1e6:.2f} MB", highlight=False)
 
 

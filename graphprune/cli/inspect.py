@@ -88,5 +88,7 @@ def _held(data: dict[str, Any], everything: bool) -> Text:
         if everything:
             text.append(f"    {', '.join(held['dims'])}\n", style="dim")
     if len(shown) < len(data["held"]):
-        text.append(f"\nand {counted(len(data['held']) - len(shown), 'more call')}: add --members\n")
+        text.append(
+            f"\nand {counted(len(data['held']) - len(shown), 'more call')}: add --members\n"
+        )
     return text

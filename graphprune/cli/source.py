@@ -67,6 +67,30 @@ def switch_epochs_option(command: F) -> F:
     )(command)
 
 
+def loss_option(command: F) -> F:
+    """``--loss``, loaded: a function, or None where it is left out."""
+    return click.option(
+        "--loss",
+        metavar="PACKAGE.MODULE:FN",
+        callback=_load_loss,
+        help="Called as fn(output, target); gives a scalar.",
+    )(command)
+
+
+def _load_loss(context: click.Context, option: click.Parameter, spec: str | None) -> Any:
+    from graphprune.io import load_loss
+
+    del context, option
+    return load_loss(spec) if spec else None
+
+
+def seed_option(command: F) -> F:
+    """``--seed``."""
+    return click.option("--seed", default=0, show_default=True, help="Seed of everything random.")(
+        command
+    )
+
+
 def rules_option(command: F) -> F:
     """``--rules``, which imports modules of the user's before anything is read."""
     return click.option(

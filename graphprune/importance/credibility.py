@@ -46,9 +46,9 @@ def indistinct(shares: dict[str, float | None], steps: int) -> str:
     found = [name for name, share in shares.items() if share is not None and share < INDISTINCT]
     if not found:
         return ""
-    names = few(found)
+    groups = f"{counted(len(found), 'channel group')} ({few(found)})"
     return (
-        f"the ranking of {counted(len(found), 'channel group')} ({names}) cannot be told from chance: {LEVEL:.0%} credible "
+        f"the ranking of {groups} cannot be told from chance: {LEVEL:.0%} credible "
         "intervals of channels that went and of channels that stayed overlap; learn for more "
         f"than {steps:,} steps (--switch-epochs) or prune less"
     )

@@ -101,7 +101,9 @@ def test_the_most_important_channel_stays_of_what_all_lies_below() -> None:
 
 def test_nothing_below_is_an_error_that_says_what_to_do() -> None:
     scores = known({"0.weight": [0.1, 0.713, 0.2, 0.0], "2.weight": [0.5] * 3}, IMPORTANCE)
-    with pytest.raises(TargetError, match=r"surest channel with 71.3%; learn for more than \d+ steps") as caught:
+    with pytest.raises(
+        TargetError, match=r"surest channel with 71.3%; learn for more than \d+ steps"
+    ) as caught:
         cut_off(mlp(), scores, AutoTarget())
     assert "\n" not in str(caught.value)
 
