@@ -8,32 +8,20 @@ from typing import Any
 import torch
 from torch import nn
 
-NAMES = (
-    "fasterrcnn_resnet50_fpn",
-    "fasterrcnn_mobilenet_v3_large_fpn",
-    "retinanet_resnet50_fpn",
-    "fcos_resnet50_fpn",
-    "ssd300_vgg16",
-    "ssdlite320_mobilenet_v3_large",
-    "maskrcnn_resnet50_fpn",
-    "keypointrcnn_resnet50_fpn",
-)
+NAMES = ("FasterRCNN", "RetinaNet", "FCOS", "SSD", "SSDlite", "MaskRCNN", "KeypointRCNN")
 _KERNELS: list[torch.library.Library] = []
 
 
 def detector(name: str) -> nn.Module:
     """An untrained detector for small images that keeps few of its proposals and detections.
 
-    Call it only with the fixture ``torchvision_models``, which makes torchvision importable.
+    The class named, on a ResNet-18 with a feature pyramid (``benchmarks.coverage`` has the large
+    ones); SSDlite is torchvision's own of 320 pixels, for it has no class. Call it only with the
+    fixture ``torchvision_models``, which makes torchvision importable.
     """
     _provide_nms()
-    detection = importlib.import_module("torchvision.models.detection")
-    options: dict[str, Any] = {"weights": None, "weights_backbone": None}
-    options["num_classes"] = 2 if name.startswith("keypoint") else 4
-    if not name.startswith("ssd"):
-        options |= {"min_size": 64, "max_size": 96}
     torch.manual_seed(0)
-    model: Any = getattr(detection, name)(**options).eval()
+    model: Any = _build(name).eval()
     if hasattr(model, "rpn"):
         model.rpn._pre_nms_top_n["testing"] = 50
         model.rpn._post_nms_top_n["testing"] = 6
@@ -41,6 +29,30 @@ def detector(name: str) -> nn.Module:
     else:  # an untrained one is sure of nothing
         model.score_thresh, model.detections_per_img, model.topk_candidates = 0.0, 10, 20
     result: nn.Module = model
+    return result
+
+
+def _build(name: str) -> nn.Module:
+    detection: Any = importlib.import_module("torchvision.models.detection")
+    if name == "SSDlite":
+        small: nn.Module = detection.ssdlite320_mobilenet_v3_large(
+            weights=None, weights_backbone=None, num_classes=4
+        )
+        return small
+    pyramid: Any = importlib.import_module("torchvision.models.detection.backbone_utils")
+    backbone = pyramid.resnet_fpn_backbone(backbone_name="resnet18", weights=None)
+    if name == "SSD":
+        anchors: Any = importlib.import_module("torchvision.models.detection.anchor_utils")
+        boxes = anchors.DefaultBoxGenerator([[2]] * 5)
+        del backbone.out_channels  # one number, where SSD wants one of each level
+        ssd: nn.Module = detection.ssd.SSD(backbone, boxes, size=(96, 96), num_classes=4)
+        return ssd
+    options: dict[str, Any] = {"num_classes": 4, "min_size": 64, "max_size": 96}
+    if name == "KeypointRCNN":
+        heads = detection.keypoint_rcnn
+        options |= {"num_classes": 2, "keypoint_head": heads.KeypointRCNNHeads(256, (64, 64))}
+        options["keypoint_predictor"] = heads.KeypointRCNNPredictor(64, 17)
+    result: nn.Module = getattr(detection, name)(backbone, **options)
     return result
 
 

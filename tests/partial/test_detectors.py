@@ -11,34 +11,31 @@ from detectors import NAMES, detector, images
 from graphprune import compress
 from graphprune.partial.result import PartialCompressed
 
-_SMALL = ("fasterrcnn_mobilenet_v3_large_fpn",)
 # Backbones are most of a detector, and half of the channels leaves about 30 % of a plain one.
 _EXPECTED = {
-    "fasterrcnn": {"backbone", "rpn.head", "roi_heads.box_head"},
-    "retinanet": {"backbone", "head"},
-    "fcos": {"backbone", "head"},
-    "ssd300": {"backbone"},
-    "ssdlite": {"backbone"},
-    "maskrcnn": {
+    "FasterRCNN": {"backbone", "rpn.head", "roi_heads.box_head"},
+    "RetinaNet": {"backbone", "head"},
+    "FCOS": {"backbone", "head"},
+    "SSD": {"backbone"},
+    "SSDlite": {"backbone"},
+    "MaskRCNN": {
         "backbone",
         "rpn.head",
         "roi_heads.box_head",
         "roi_heads.mask_head",
         "roi_heads.mask_predictor",
     },
-    "keypointrcnn": {"backbone", "rpn.head", "roi_heads.box_head", "roi_heads.keypoint_head"},
+    "KeypointRCNN": {"backbone", "rpn.head", "roi_heads.box_head", "roi_heads.keypoint_head"},
 }
 
 
-@pytest.mark.parametrize(
-    "name", [n if n in _SMALL else pytest.param(n, marks=pytest.mark.slow) for n in NAMES]
-)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_detector_is_pruned_and_stays_a_detector(name: str, torchvision_models: Any) -> None:
     model = detector(name)
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     result = compress(model, (images(),), method="l2", target="channels=0.5")
     assert isinstance(result, PartialCompressed)
-    assert set(result.parts) == next(v for k, v in _EXPECTED.items() if name.startswith(k))
+    assert set(result.parts) == _EXPECTED[name]
     assert all(placed.how == "class" for placed in result.parts.values())
     assert result.certificate.passed
     assert result.whole.outside_error <= result.certificate.limit
