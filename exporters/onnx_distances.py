@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import torch
-from onnxscript import opset18
 
 from graphprune.exporters.onnx_ops import onnx_translation
 
@@ -20,6 +19,8 @@ def distances(x: Any, y: Any, p: float = 2.0, compute_mode: Any = None) -> Any:
         p: of the norm, at least 0; 0 counts the coordinates that differ.
         compute_mode: how torch computes it, which does not matter here.
     """
+    from onnxscript import opset18  # only now: it takes a second
+
     del compute_mode
     gaps = opset18.Abs(
         opset18.Sub(opset18.Unsqueeze(x, _axis(-2)), opset18.Unsqueeze(y, _axis(-3)))
@@ -36,15 +37,21 @@ def distances(x: Any, y: Any, p: float = 2.0, compute_mode: Any = None) -> Any:
 
 
 def _sum(values: Any) -> Any:
+    from onnxscript import opset18
+
     return opset18.ReduceSum(values, _axis(-1), keepdims=0)
 
 
 def _like(number: float, values: Any) -> Any:
+    from onnxscript import opset18
+
     constant: Any = opset18.Constant(value_float=number)
     return opset18.CastLike(constant, values)
 
 
 def _axis(dim: int) -> Any:
+    from onnxscript import opset18
+
     return opset18.Constant(value_ints=[dim])
 
 

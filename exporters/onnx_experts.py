@@ -6,7 +6,6 @@ from typing import Any
 
 import onnx
 import torch
-from onnxscript import opset18
 
 from graphprune.exporters.onnx_ops import onnx_translation
 
@@ -20,6 +19,8 @@ def grouped_product(x: Any, weights: Any, ends: Any) -> Any:
     Raises:
         NotImplementedError: not rows times one matrix an expert.
     """
+    from onnxscript import opset18  # only now: it takes a second
+
     if weights.shape is None or len(weights.shape) != 3 or len(x.shape) != 2:
         raise NotImplementedError("only rows times one matrix an expert")
     experts, _, width = weights.shape
@@ -46,6 +47,8 @@ def grouped_product(x: Any, weights: Any, ends: Any) -> Any:
 
 
 def _integers(values: list[int]) -> Any:
+    from onnxscript import opset18
+
     return opset18.Constant(value_ints=values)
 
 

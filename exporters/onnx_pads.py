@@ -7,8 +7,12 @@ its axes, and all of them say the same.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from onnxscript import ir
+
+if TYPE_CHECKING:
+    from onnxscript import ir
 
 _AXES_SINCE = 18
 """First operator set in which Pad takes its axes."""
@@ -16,6 +20,8 @@ _AXES_SINCE = 18
 
 def keep_pads_apart(model: ir.Model) -> None:
     """Name the axes of every Pad that a MaxPool reads, in place."""
+    from onnxscript import ir  # only now: it takes a second
+
     if model.opset_imports.get("", 0) < _AXES_SINCE:
         return
     for node in list(model.graph):

@@ -9,8 +9,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-from scipy.special import betainc
-from scipy.stats import beta
+from scipy.special import betainc, betaincinv
 from torch import distributions, nn
 
 from graphprune.errors import UsageError
@@ -184,7 +183,7 @@ class DirichletSwitch(Switch):
         tails = [(1 - level) / 2, (1 + level) / 2]
         if self.size == 1:  # the one share is 1
             return torch.ones(2, 1)
-        bounds = [beta.ppf(tail, phi, rest) * self.size for tail in tails]
+        bounds = [betaincinv(phi, rest, tail) * self.size for tail in tails]
         return torch.tensor(np.stack(bounds), dtype=torch.float32)
 
     def below(self, share: float) -> torch.Tensor | None:
