@@ -32,13 +32,17 @@ class Normalise(GraphPass):
     2. the bodies of no_grad and autocast regions are inlined;
     3. the default scale of scaled_dot_product_attention, which depends on the head size, is
        written out, so that shortening the heads later does not change it;
-    4. empty parts of concatenations are dropped: they have no element that could say which
+    4. the length that repeat_interleave is told, though it follows from what is repeated how often,
+       is dropped: it would be that of before the cut;
+    5. empty parts of concatenations are dropped: they have no element that could say which
        channels they hold;
-    5. view becomes reshape: whether memory can be viewed depends on its layout, which other sizes,
+    6. view becomes reshape: whether memory can be viewed depends on its layout, which other sizes,
        or another device's kernels, change. Where it can, reshape is that very view;
-    6. outputs of a call with several that nobody reads are dropped: they may be scratch space whose
+    7. outputs of a call with several that nobody reads are dropped: they may be scratch space whose
        size is the kernel's own affair;
-    7. inputs that the model writes into are copied first: the caller's tensors stay as they are.
+    8. views that nobody reads, and writes into values that nobody reads afterwards (``set_()``, to
+       free memory) are dropped;
+    9. inputs that the model writes into are copied first: the caller's tensors stay as they are.
 
     Left alone: everything else. Unused parameters stay, so that the state dict keeps their names.
     """
@@ -52,9 +56,11 @@ class Normalise(GraphPass):
             modified = True
         modified |= _drop_assertions(graph_module)
         modified |= _write_out_attention_scale(graph_module)
+        modified |= _drop_repeated_length(graph_module.graph)
         modified |= _drop_empty_parts(graph_module.graph)
         modified |= _views_to_reshapes(graph_module.graph)
         modified |= _drop_unread_outputs(graph_module.graph)
+        modified |= _drop_unread_writes(graph_module.graph)
         modified |= _copy_written_inputs(graph_module.graph)
         if modified:
             graph_module.graph.lint()
@@ -157,6 +163,15 @@ def _write_out_attention_scale(graph_module: fx.GraphModule) -> bool:
     return changed
 
 
+def _drop_repeated_length(graph: fx.Graph) -> bool:
+    changed = False
+    for node in graph.find_nodes(op="call_function", target=aten.repeat_interleave.self_int):
+        if node.kwargs.get("output_size") is not None:
+            node.kwargs = {**node.kwargs, "output_size": None}
+            changed = True
+    return changed
+
+
 def _drop_empty_parts(graph: fx.Graph) -> bool:
     changed = False
     for node in list(graph.nodes):
@@ -179,6 +194,22 @@ def _drop_unread_outputs(graph: fx.Graph) -> bool:
     for node in unread:
         graph.erase_node(node)
     return bool(unread)
+
+
+def _drop_unread_writes(graph: fx.Graph) -> bool:
+    aliases = Aliases(graph)
+    changed = False
+    for node in reversed(list(graph.nodes)):
+        # A random operator moves the generator on, which those after it notice.
+        random = torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
+        if node.users or random or aliases.root(node) is node:
+            continue
+        written = written_arguments(node)
+        made_here = all(aliases.root(value).op == "call_function" for value in written)
+        if made_here and not any(aliases.read_after(value, node) for value in written):
+            graph.erase_node(node)
+            changed = True
+    return changed
 
 
 def _views_to_reshapes(graph: fx.Graph) -> bool:

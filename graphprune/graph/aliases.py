@@ -51,6 +51,14 @@ class Aliases:
             return others[0]
         return None
 
+    def read_after(self, value: fx.Node, node: fx.Node) -> bool:
+        """Whether a call after ``node`` reads the memory of ``value``, under whatever name."""
+        return any(
+            self._order[user] > self._order[node]
+            for name in self._family[self.root(value)]
+            for user in name.users
+        )
+
     def _derives(self, node: fx.Node, ancestor: fx.Node) -> bool:
         while node in self._source:
             node = self._source[node]
