@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -77,7 +78,6 @@ def label_pad(context: Context, node: fx.Node) -> Labels:
     source, pad = node.args[0], concrete(node.args[1])
     assert isinstance(source, fx.Node)
     rank = len(shape_of(source))
-    out_shape = shape_of(node)
     constant = len(node.args) < 3 or not isinstance(node.args[2], str) or node.args[2] == "constant"
     result = []
     for slot in context.of(source):
@@ -86,17 +86,24 @@ def label_pad(context: Context, node: fx.Node) -> Labels:
         padded = [d for d in vary if amounts.get(d, (0, 0)) != (0, 0)]
         if not padded:
             result.append(slot)
-        elif constant and len(vary) == 1 and min(amounts[vary[0]]) >= 0:
-            dim = vary[0]
-            before, after = amounts[dim]
-            fresh = context.store.allocate(before + after)
-            line = torch.cat([fresh[:before], slot.reshape(-1), fresh[before:]])
-            shape = [1] * rank
-            shape[dim] = out_shape[dim]
-            result.append(line.reshape(shape))
+        elif constant and len(padded) == 1 and min(amounts[padded[0]]) >= 0:
+            (dim,) = padded
+            result.append(_bordered(context, slot, dim, amounts[dim]))
         else:
             context.pin([slot], f"padding {node.name}")
     return clean(result)
+
+
+def _bordered(context: Context, slot: Slot, dim: int, widths: tuple[int, int]) -> Slot:
+    """A slot with fresh atoms before and after it along ``dim``, in each of its rows."""
+    shape = list(slot.shape)
+    shape[dim] = sum(widths)
+    fresh = context.store.allocate(math.prod(shape)).reshape(shape)
+    before, after = fresh.split(widths, dim)
+    wide = compact(torch.cat([before, slot, after], dim))
+    for grid in (before, after, wide):
+        context.store.add_grid(grid)
+    return wide
 
 
 def rewrite_pad(rewriter: Rewriter, node: fx.Node) -> None:

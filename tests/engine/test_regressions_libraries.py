@@ -1,0 +1,46 @@
+"""What networks of other libraries have found, one small network a fault."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hand_worked import Net, Tensor, conv, half
+from torch import nn
+from torch.nn import functional as F
+
+
+def _repeated_with_its_length(m: Net, x: Tensor) -> Tensor:
+    """Rotary angles as diffusers makes them: the length of the result is said as well."""
+    y = m.a(x)
+    return m.b(y.repeat_interleave(2, dim=1, output_size=y.shape[1] * 2))
+
+
+def _ones_beside_the_values(m: Net, x: Tensor) -> Tensor:
+    """Linear attention of EfficientViT: the row of ones, laid below each head, sums the weights."""
+    q, k, v = (f(x).unflatten(1, (2, 4)).flatten(3) for f in (m.q, m.k, m.v))
+    y = F.pad(v, (0, 0, 0, 1), value=1.0) @ (k.relu().mT @ q.relu())
+    y = y[:, :, :-1] / (y[:, :, -1:] + 1e-3)
+    return m.out(y.flatten(1, 2).unflatten(-1, (8, 8)))
+
+
+FOUND: dict[str, tuple[Callable[[Net, Tensor], Tensor], dict[str, nn.Module], dict[str, int]]] = {
+    "repeated, with its length": (
+        _repeated_with_its_length,
+        {"a": conv(3, 8), "b": conv(16, 2)},
+        {"a.weight": 4},
+    ),
+    "ones beside the values of each head": (
+        _ones_beside_the_values,
+        {name: conv(3, 8) for name in "qkv"} | {"out": conv(8, 2)},
+        {"q.weight": 4, "v.weight": 2},
+    ),
+}
+"""Forward, layers, and how many channels of each group are left of half."""
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_half_goes(name: str) -> None:
+    forward, layers, left = FOUND[name]
+    widths = half(Net(forward, **layers)).plan.widths
+    assert {group: after for group, (_, after) in widths.items()} == left
