@@ -150,7 +150,7 @@ def certify_whole(
     outside, end_to_end, values, runs = 0.0, 0.0, 0, 0
     for number, one in enumerate(_whole_inputs(inputs, seed)):
         try:
-            with _replaced(original, references, None):
+            with _replaced(original, references, None, pruned):
                 meant = run(original, one, seed)
         except CertificateError:
             raise
@@ -158,7 +158,7 @@ def certify_whole(
             if number:  # random inputs may be none that the model takes
                 continue
             raise
-        with _replaced(pruned, references, tally):
+        with _replaced(pruned, references, tally, None):
             forced = run(pruned, one, seed)
         free = run(pruned, one, seed)
         runs += 1
@@ -205,9 +205,16 @@ class _Tally:
 
 @contextlib.contextmanager
 def _replaced(
-    model: nn.Module, references: Mapping[str, PartReference], tally: _Tally | None
+    model: nn.Module,
+    references: Mapping[str, PartReference],
+    tally: _Tally | None,
+    stand_in: nn.Module | None,
 ) -> Iterator[None]:
-    """Let each part return what its masked original does; with a tally, compare it on the way."""
+    """Let each part return what its masked original does; with a tally, compare it on the way.
+
+    A call that no reference serves (how many points there are depends on the channels kept) is
+    left to the part of ``stand_in``, so that both runs go on with the same values.
+    """
     given: dict[str, list[Inputs]] = {name: [] for name in references}
 
     def note(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -219,7 +226,7 @@ def _replaced(
         if expected is None:
             if tally is not None:
                 tally.unchecked += 1
-            return None
+            return stand_in.get_submodule(name)(*args, **kwargs) if stand_in else None
         outputs = expected(*args, **kwargs)
         if tally is not None:
             tally.add(name, output, outputs)

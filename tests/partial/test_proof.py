@@ -109,6 +109,31 @@ def test_a_part_put_back_wrong_fails() -> None:
         certify_class("part", module, part.graphs, reference, limit=1e-4)
 
 
+class Picker(Branches):
+    """How long the input of a part is depends on what another part returns."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.stem(x)
+        if float(h.sum()) < -1e6:
+            return self.out(x)
+        found = self.left(h[h[:, 0] > h[:, 1]].unsqueeze(0))
+        return self.out(self.right(x) + found.sum(1))
+
+
+def test_calls_that_nothing_was_captured_for_are_counted_and_not_compared() -> None:
+    torch.manual_seed(0)
+    model, inputs = Picker().eval(), ((torch.randn(40, 6),), {})
+    result = compress(model, *inputs[0], method="l2")
+    assert isinstance(result, PartialCompressed)
+    proof = _whole(model, copy.deepcopy(result.model), result, inputs)
+    assert proof.unchecked
+    assert "not compared" in proof.note(1e-4)
+    wrong = copy.deepcopy(result.model)
+    wrong.out.register_forward_hook(lambda _, __, output: output + 1)
+    with pytest.raises(CertificateError, match="outside of the parts the pruned model differs"):
+        _whole(model, wrong, result, inputs)
+
+
 def test_reads_from_outside_are_found() -> None:
     model = Reader().eval()
     parts = {name: model.get_submodule(name) for name in ("read", "first", "second", "free")}
