@@ -29,6 +29,9 @@ from graphprune.training.reconstruct import reconstruct, require_stateless
 from graphprune.training.tuning import tune
 from graphprune.training.userloss import checked_loss
 
+WORTH_MENDING = 0.01
+"""Accuracy lost in the cut, of 1, from which on the user is told what wins it back."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -140,7 +143,7 @@ class Run:
             feed.held_out() if feed is not None and config.evaluate else None,
             self.loss,
             clock,
-            (*notes, *scores.notes, *_notes(choice, whole[0])),
+            (*notes, *scores.notes, *_notes(choice, whole[0]), *_advice(evaluations, changes)),
         )
         return Compressed(small.module, plan, certificate, stages)
 
@@ -177,6 +180,17 @@ def _notes(choice: Choice, whole: Captured) -> list[str]:
         more = f" and {len(unread) - 1} more parameters" if len(unread) > 1 else ""
         notes.append(f"left out, for evaluation never reads them: {unread[0]}{more}")
     return notes
+
+
+def _advice(evaluations: dict[str, dict[str, float]], changed: bool) -> list[str]:
+    """What to do about accuracy lost where the weights that stay were left as they are."""
+    before, after = (evaluations.get(name, {}).get("accuracy") for name in ("dense", "pruned"))
+    if changed or before is None or after is None or before - after < WORTH_MENDING:
+        return []
+    return [
+        f"the cut cost {100 * (before - after):.1f} points of accuracy: --reconstruct (seconds, no "
+        "labels needed) or --finetune-epochs can win them back"
+    ]
 
 
 def _capture(model: Any, example_inputs: Any, config: CompressConfig) -> Captured:

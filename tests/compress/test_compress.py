@@ -184,6 +184,29 @@ def test_forms_of_data(form: Any) -> None:
     assert result.certificate.passed
 
 
+@pytest.mark.parametrize("mended", [False, True])
+def test_what_wins_lost_accuracy_back_is_said_once_it_is_not_used(mended: bool) -> None:
+    model = net()
+    x, _ = data(96)
+    with torch.no_grad():
+        labels = model(x).argmax(1)
+    config = replace(QUICK, reconstruct=mended)
+    found = compress(
+        model, EXAMPLE, data=(x, labels), method="l2", target="macs=0.2", config=config
+    )
+    before, after = (found.stages.evaluations[name]["accuracy"] for name in ("dense", "pruned"))
+    assert before == 1.0
+    assert after < 0.98
+    told = [note for note in found.report.notes if "--reconstruct" in note]
+    if mended:
+        assert not told
+    else:
+        assert told == [
+            f"the cut cost {100 * (1 - after):.1f} points of accuracy: --reconstruct (seconds, no "
+            "labels needed) or --finetune-epochs can win them back"
+        ]
+
+
 def test_without_labels_the_original_is_reproduced() -> None:
     """Fine-tuning towards the original's outputs brings the small model nearer to it."""
     x = data(96)[0]
