@@ -42,7 +42,8 @@ class Normalise(GraphPass):
        size is the kernel's own affair;
     8. views that nobody reads, and writes into values that nobody reads afterwards (``set_()``, to
        free memory) are dropped;
-    9. inputs that the model writes into are copied first: the caller's tensors stay as they are.
+    9. detach, which keeps gradients out, is dropped where there are none: from whole numbers;
+    10. inputs that the model writes into are copied first: the caller's tensors stay as they are.
 
     Left alone: everything else. Unused parameters stay, so that the state dict keeps their names.
     """
@@ -61,6 +62,7 @@ class Normalise(GraphPass):
         modified |= _views_to_reshapes(graph_module.graph)
         modified |= _drop_unread_outputs(graph_module.graph)
         modified |= _drop_unread_writes(graph_module.graph)
+        modified |= _drop_plain_detaches(graph_module.graph)
         modified |= _copy_written_inputs(graph_module.graph)
         if modified:
             graph_module.graph.lint()
@@ -217,6 +219,16 @@ def _views_to_reshapes(graph: fx.Graph) -> bool:
     for node in views:
         node.target = aten.reshape.default
     return bool(views)
+
+
+def _drop_plain_detaches(graph: fx.Graph) -> bool:
+    detached = graph.find_nodes(op="call_function", target=aten.detach.default)
+    kinds = {node: node.meta["val"].dtype for node in detached}
+    plain = [n for n, kind in kinds.items() if not (kind.is_floating_point or kind.is_complex)]
+    for node in plain:
+        node.replace_all_uses_with(node.args[0])
+        graph.erase_node(node)
+    return bool(plain)
 
 
 def _copy_written_inputs(graph: fx.Graph) -> bool:

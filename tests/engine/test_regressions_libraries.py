@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import torch
 from hand_worked import Net, Tensor, conv, half
 from torch import nn
 from torch.nn import functional as F
@@ -24,10 +25,26 @@ def _ones_beside_the_values(m: Net, x: Tensor) -> Tensor:
     return m.out(y.flatten(1, 2).unflatten(-1, (8, 8)))
 
 
+def _detached_positions(m: Net, x: Tensor) -> Tensor:
+    """CondenseNet's classifier: ``Variable(self.index)`` gives a detached tensor."""
+    return m.out(torch.index_select(m.a(x).mean((2, 3)), 1, torch.autograd.Variable(m.n.index)))
+
+
+class _Index(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("index", torch.tensor([6, 1, 4, 3, 0, 7, 2]))
+
+
 FOUND: dict[str, tuple[Callable[[Net, Tensor], Tensor], dict[str, nn.Module], dict[str, int]]] = {
     "repeated, with its length": (
         _repeated_with_its_length,
         {"a": conv(3, 8), "b": conv(16, 2)},
+        {"a.weight": 4},
+    ),
+    "positions of a buffer, detached": (
+        _detached_positions,
+        {"a": conv(3, 8), "n": _Index(), "out": nn.Linear(7, 2)},
         {"a.weight": 4},
     ),
     "ones beside the values of each head": (
