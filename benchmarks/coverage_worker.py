@@ -17,6 +17,7 @@ from typing import Any
 import click
 import torch
 from torch import nn
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.utils import _pytree as pytree
 
 from benchmarks.conditions import conditions, set_up
@@ -192,16 +193,17 @@ def check(model: nn.Module, inputs: Any, result: Compressed | PartialCompressed)
     """The outputs of the user's own model against those of the graph and of the small model.
 
     Only what differs where nothing may is ``wrong``: shapes and types of outputs, values of the
-    captured graph, an unproved result, or an answer that is not a number. What is captured in parts
-    may answer with another number of things found (the first dimension of its outputs).
+    captured graph, an unproved result, or an answer that is not a number. What is captured in
+    parts, or has outputs of a size that its data decide on, may answer with another number of
+    things found (the first dimension of its outputs).
     """
     args, kwargs = normalise_inputs(inputs)
     with quiet():
         expected = model.eval()(*args, **kwargs)
         small = result.model(*args, **kwargs)
         wrong = [] if result.certificate.passed else ["the certificate does not hold"]
-        whole = isinstance(result, Compressed)
-        before, after = (shapes(outputs, counted=whole) for outputs in (expected, small))
+        counted = isinstance(result, Compressed) and not _finds(result)
+        before, after = (shapes(outputs, counted=counted) for outputs in (expected, small))
         if before != after:
             wrong.append(f"outputs were {before}, are {after}")
         leaves = [x for x in pytree.tree_leaves(small) if isinstance(x, torch.Tensor)]
@@ -212,6 +214,12 @@ def check(model: nn.Module, inputs: Any, result: Compressed | PartialCompressed)
             error, problem = _same_as_captured(expected, result, args, kwargs)
             wrong += [problem] if problem else []
     return {"checked": not wrong, "wrong": wrong, "capture_error": error}
+
+
+def _finds(result: Compressed) -> bool:
+    """Whether how large an output is depends on the values of the inputs."""
+    outputs = result.stages.dense.module.graph.output_node().all_input_nodes
+    return any(bool(free_unbacked_symbols(node.meta["val"])) for node in outputs)
 
 
 def _same_as_captured(

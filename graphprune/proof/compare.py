@@ -95,20 +95,21 @@ def require_informative(
     tensor must vary; if there is none, at least one other tensor.
 
     Args:
-        outputs: pytrees, from calls on different inputs of the same shapes.
+        outputs: pytrees, from calls on different inputs of the same shapes. Where the sizes of an
+            output depend on the input (points found), what all of the sizes hold is compared.
         limit: a relative change.
         independent: positions of leaves known not to depend on the inputs; they may be constant.
 
     Raises:
-        CertificateError: fewer than two outputs of the same shapes, or one does not vary.
+        CertificateError: fewer than two outputs of the same structure, or one does not vary.
     """
-    alike = [other for other in outputs[1:] if _same_shapes(outputs[0], other)]
+    alike = [both for other in outputs[1:] if (both := _common(outputs[0], other)) is not None]
     if not alike:
         raise CertificateError(
             "the check needs the outputs of two different inputs of the same shapes, "
             "or an output that does not depend on the input would pass it"
         )
-    varies = [any(v) for v in zip(*(varying_outputs(outputs[0], o, limit) for o in alike))]  # noqa: B905
+    varies = [any(v) for v in zip(*(varying_outputs(*both, limit) for both in alike))]  # noqa: B905
     names, leaves = _leaves(outputs[0])
     tensors = [
         i for i, x in enumerate(leaves) if isinstance(x, torch.Tensor) and i not in independent
@@ -166,12 +167,23 @@ def _error(name: str, actual: Any, expected: Any) -> float:
     return difference / scale if scale > 0 else float("inf")
 
 
-def _same_shapes(first: Any, second: Any) -> bool:
-    shapes = [
-        [leaf.shape if isinstance(leaf, torch.Tensor) else None for leaf in _leaves(tree)[1]]
+def _common(first: Any, second: Any) -> tuple[list[Any], list[Any]] | None:
+    """The leaves of two outputs, tensors cut to the sizes that both have; None: unlike ranks."""
+    ranks = [
+        [leaf.ndim if isinstance(leaf, torch.Tensor) else None for leaf in _leaves(tree)[1]]
         for tree in (first, second)
     ]
-    return shapes[0] == shapes[1]
+    if ranks[0] != ranks[1]:
+        return None
+    return _cut_to(first, second), _cut_to(second, first)
+
+
+def _cut_to(tree: Any, other: Any) -> list[Any]:
+    """Leaves of a pytree, its tensors no larger than those of ``other``."""
+    return [
+        leaf[tuple(slice(size) for size in like.shape)] if isinstance(leaf, torch.Tensor) else leaf
+        for leaf, like in zip(_leaves(tree)[1], _leaves(other)[1], strict=True)
+    ]
 
 
 def _describe(tensor: torch.Tensor) -> str:

@@ -152,3 +152,23 @@ def test_an_error_above_the_limit_is_named() -> None:
         prove_equal([_t(1.0), _t(3.0)], [_t(1.0), _t(2.0)], 1e-4)
     with pytest.raises(CertificateError, match="does not vary"):
         prove_equal([_t(1.0), _t(3.0)], [_t(2.0), _t(2.0)], 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "informative"),
+    [
+        ([_t(1.0, 2.0), _t(1.0, 3.0, 4.0)], True),
+        ([_t(1.0, 2.0), _t(1.0, 2.0, 4.0)], False),  # what both have is the same
+        ([_t(1.0, 2.0), _t()], False),
+        ([_t(1.0, 2.0), _t(), _t(5.0)], True),
+        ([_t(1.0, 2.0), _t(1.0, 2.0).reshape(1, 2)], False),  # another rank says nothing
+    ],
+)
+def test_outputs_of_sizes_that_the_data_decide_on(
+    outputs: list[torch.Tensor], informative: bool
+) -> None:
+    if informative:
+        require_informative(outputs, 1e-4)
+    else:
+        with pytest.raises(CertificateError):
+            require_informative(outputs, 1e-4)

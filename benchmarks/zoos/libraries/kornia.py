@@ -55,7 +55,7 @@ def _detr() -> Built:
 
 def _lightglue() -> Built:
     model = kf.LightGlue(features=None, input_dim=64, descriptor_dim=64, num_heads=2, n_layers=2,
-                         depth_confidence=-1, width_confidence=-1)  # fmt: skip
+                         depth_confidence=-1, width_confidence=-1, filter_threshold=0)  # fmt: skip
     points = {
         name: {
             "keypoints": torch.rand(1, 16, 2) * 63,

@@ -77,6 +77,8 @@ SIDES = {
     "RealCUGAN.UpCunet2x": 64,
 }
 SIDE = 32
+COLOURS = ("HVICIDNet",)
+"""Those that reckon with colours, from 0 to 1."""
 
 
 def _network(name: str, options: dict[str, Any]) -> tuple[nn.Module, Any]:
@@ -86,6 +88,8 @@ def _network(name: str, options: dict[str, Any]) -> tuple[nn.Module, Any]:
     )
     side = SIDES.get(name, SIDE)
     image = pictures(2, CHANNELS.get(name, 3), side, side)
+    if name in COLOURS:
+        image = image.sigmoid()
     return made, (image, (image[:, :1] > 0).float()) if name == "LaMa" else image
 
 
