@@ -29,6 +29,7 @@ from graphprune import CompressConfig, compress
 from graphprune.capturing.capture import normalise_inputs
 from graphprune.compressed import Compressed
 from graphprune.errors import CertificateError, GraphpruneError
+from graphprune.graph.chance import same_chance
 from graphprune.graph.trees import to_plain
 from graphprune.io.text import one_line
 from graphprune.partial.result import PartialCompressed
@@ -193,13 +194,14 @@ def check(model: nn.Module, inputs: Any, result: Compressed | PartialCompressed)
     """The outputs of the user's own model against those of the graph and of the small model.
 
     Only what differs where nothing may is ``wrong``: shapes and types of outputs, values of the
-    captured graph, an unproved result, or an answer that is not a number. What is captured in
-    parts, or has outputs of a size that its data decide on, may answer with another number of
-    things found (the first dimension of its outputs).
+    captured graph (which draws the same random numbers), an unproved result, or an answer that is
+    not a number. What is captured in parts, or has outputs of a size that its data decide on, may
+    answer with another number of things found (the first dimension of its outputs).
     """
     args, kwargs = normalise_inputs(inputs)
     with quiet():
-        expected = model.eval()(*args, **kwargs)
+        with same_chance():
+            expected = model.eval()(*args, **kwargs)
         small = result.model(*args, **kwargs)
         wrong = [] if result.certificate.passed else ["the certificate does not hold"]
         counted = isinstance(result, Compressed) and not _finds(result)
@@ -228,7 +230,9 @@ def _same_as_captured(
     graph = result.stages.dense.module
     limit = limit_for(list(graph.parameters()))
     try:
-        error = max_relative_error(graph(*args, **kwargs), expected)
+        with same_chance():
+            outputs = graph(*args, **kwargs)
+        error = max_relative_error(outputs, expected)
     except CertificateError as failed:
         return None, f"the captured graph differs: {failed}"
     return error, "" if error <= limit else f"the captured graph differs by {error:.2g}"

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import fx
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.fx.passes.infra.pass_base import PassResult
 
 from graphprune.graph.aliases import Aliases, written_arguments
@@ -179,7 +180,7 @@ def _drop_empty_parts(graph: fx.Graph) -> bool:
     for node in list(graph.nodes):
         if node.target is not aten.cat.default:
             continue
-        full = [part for part in node.args[0] if 0 not in part.meta["val"].shape]
+        full = [part for part in node.args[0] if not _is_empty(part)]
         if not full or len(full) == len(node.args[0]):
             continue
         empty = [part for part in node.args[0] if part not in full]
@@ -188,6 +189,11 @@ def _drop_empty_parts(graph: fx.Graph) -> bool:
             _erase_unused(graph, part)
         changed = True
     return changed
+
+
+def _is_empty(node: fx.Node) -> bool:
+    """Whether a tensor surely has no elements; how many it has may depend on the values."""
+    return any(statically_known_true(size == 0) for size in node.meta["val"].shape)
 
 
 def _drop_unread_outputs(graph: fx.Graph) -> bool:

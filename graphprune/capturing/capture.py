@@ -12,6 +12,7 @@ from torch import fx
 from torch.utils import _pytree as pytree
 
 from graphprune.capturing.constants import AnswerConstants
+from graphprune.capturing.flexible import flex_attention_written_out, without_vmap
 from graphprune.capturing.foretold import ForetellResults
 from graphprune.errors import DataError, ModelError, UsageError
 from graphprune.graph.graphmodule import TrainableGraphModule
@@ -95,7 +96,7 @@ def capture(model: torch.nn.Module | Any, example_inputs: Any, *, dynamic: bool 
                 program = _export(model, args, kwargs, dynamic)
     else:
         raise ModelError(f"expected an nn.Module or ExportedProgram, got {type(model).__name__}")
-    module = _graph_module(program)
+    module = _graph_module(without_vmap(program))
     if isinstance(model, torch.export.ExportedProgram):
         module.train().eval()  # the program may have been exported in training mode
         _check_program_inputs(module, args, kwargs)
@@ -227,7 +228,7 @@ def _export(
     failure: Exception | None = None
     for attempt_args, attempt_kwargs, shapes in attempts:
         try:
-            with quiet(), AnswerConstants(model), ForetellResults():
+            with quiet(), AnswerConstants(model), ForetellResults(), flex_attention_written_out():
                 program = torch.export.export(
                     model, attempt_args, attempt_kwargs, dynamic_shapes=shapes, strict=False
                 )

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import fx
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from graphprune.graph.schema import get_argument, has_argument
 from graphprune.graph.values import concrete
@@ -30,7 +33,47 @@ def draws(node: fx.Node) -> bool:
 
 @contextmanager
 def same_chance() -> Iterator[None]:
-    """While open, random numbers begin where they begin every time; afterwards, where they were."""
-    with torch.random.fork_rng():
+    """While open, random numbers begin where they begin every time; afterwards, where they were.
+
+    They also come in the order of the elements, not in that of the memory, which may differ from
+    one model to its equal: a convolution lays its result out as it likes.
+    """
+    with torch.random.fork_rng(), _InOrder():
         torch.manual_seed(_SEED)
         yield
+
+
+class _InOrder(TorchDispatchMode):
+    """Random numbers for tensors of any layout are those for contiguous ones."""
+
+    supports_higher_order_operators = True
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    @classmethod
+    def is_infra_mode(cls) -> bool:
+        """Compiled functions in a model, flex_attention for one, still compile beneath it."""
+        return True
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Draw, or pass the call on."""
+        kwargs = kwargs or {}
+        tags = getattr(func, "tags", ())
+        if torch.Tag.nondeterministic_seeded not in tags:
+            return func(*args, **kwargs)
+        given = pytree.tree_map_only(torch.Tensor, torch.Tensor.contiguous, (args, kwargs))
+        if func._schema.is_mutable:
+            if "out" in kwargs:
+                return func(*args, **kwargs)
+            func(*given[0], **given[1])
+            return args[0].copy_(given[0][0])
+        if any(argument.name == "memory_format" for argument in func._schema.arguments):
+            given[1]["memory_format"] = torch.contiguous_format
+        return func(*given[0], **given[1])

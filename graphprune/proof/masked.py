@@ -50,12 +50,22 @@ class MaskedValues:
         if node not in self._masks:
             value = node.meta["val"]
             mask = self._keep.mask(self._context.of(node), shape_of(node))
+            if bool(mask.all()):  # of however many elements there are
+                mask = mask.new_ones((1,) * mask.ndim)
             for dim, size in enumerate(value.shape):
                 if is_free(size) and mask.shape[dim] > 1:
-                    real = int(size.node.expr.xreplace(self._sizes))
-                    mask = _of_length(mask, dim, real)
+                    mask = _of_length(mask, dim, self._known(size, node))
             self._masks[node] = mask.to(value.device)
         return self._masks[node]
+
+    def _known(self, size: Any, node: Any) -> int:
+        real = size.node.expr.xreplace(self._sizes)
+        if real.free_symbols:
+            raise CertificateError(
+                f"{node.name}: channels lie along a size that depends on the data, so what is "
+                "removed there cannot be checked; leave the layers before it out of the model"
+            )
+        return int(real)
 
     def labels(self, node: Any) -> Labels:
         """Labels of a node's value."""

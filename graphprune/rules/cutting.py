@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -78,14 +79,16 @@ def rewrite_slice(rewriter: Rewriter, node: fx.Node) -> None:
     old, new = rewriter.shapes(source)
     if old[dim] == new[dim]:
         return
+    # A dimension that also holds the batch has another end in every batch.
+    to_the_end = end == old[dim]
     if step != 1:  # whole runs are gone
-        node.args = (source, dim, start, new[dim], step)
+        node.args = (source, dim, start, sys.maxsize if to_the_end else new[dim], step)
         return
     kept = rewriter.count_before(source, dim)
     if "narrow" in str(node.target):
         node.args = (source, dim, kept(start), kept(end) - kept(start))
     else:
-        node.args = (source, dim, kept(start), kept(end))
+        node.args = (source, dim, kept(start), sys.maxsize if to_the_end else kept(end))
 
 
 def label_select(context: Context, node: fx.Node) -> NodeLabels:

@@ -1,0 +1,29 @@
+"""enformer_pytorch: sequence to tracks, small."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from enformer_pytorch import Enformer
+from torch import nn
+
+Builder = Callable[[], tuple[nn.Module, Any]]
+
+
+def _enformer() -> tuple[nn.Module, Any]:
+    model = Enformer.from_hparams(
+        dim=48,
+        depth=2,
+        heads=2,
+        target_length=4,
+        num_downsamples=3,
+        dim_divisible_by=8,
+        attn_dim_key=8,
+        output_heads={"human": 10},
+    )
+    return model, torch.randint(0, 5, (2, 64))
+
+
+MODELS: dict[str, Builder] = {"enformer": _enformer}
