@@ -60,6 +60,7 @@ class Normalise(GraphPass):
         modified |= _write_out_attention_scale(graph_module)
         modified |= _drop_repeated_length(graph_module.graph)
         modified |= _drop_empty_parts(graph_module.graph)
+        modified |= _copy_single_parts(graph_module.graph)
         modified |= _views_to_reshapes(graph_module.graph)
         modified |= _drop_unread_outputs(graph_module.graph)
         modified |= _drop_unread_writes(graph_module.graph)
@@ -189,6 +190,15 @@ def _drop_empty_parts(graph: fx.Graph) -> bool:
             _erase_unused(graph, part)
         changed = True
     return changed
+
+
+def _copy_single_parts(graph: fx.Graph) -> bool:
+    """A concatenation of one tensor, as einops.pack makes it, is a copy of that."""
+    nodes = graph.find_nodes(op="call_function", target=aten.cat.default)
+    single = [node for node in nodes if len(node.args[0]) == 1]
+    for node in single:
+        node.target, node.args, node.kwargs = aten.clone.default, (node.args[0][0],), {}
+    return bool(single)
 
 
 def _is_empty(node: fx.Node) -> bool:

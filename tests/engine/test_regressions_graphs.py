@@ -151,3 +151,24 @@ def test_parts_side_by_side_whose_number_the_data_decide() -> None:
     edges = torch.tensor([[0, 1, 2, 3, 3], [1, 2, 3, 3, 0]])
     result = _halved(_Loops(), (torch.randn(6, 5), edges))
     assert result.plan.widths["first.weight"] == (8, 4)
+
+
+class _Packed(nn.Module):
+    """Weight normalisation by einops.pack: a concatenation of one tensor over merged dimensions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv1d(4, 8, 3), nn.Conv1d(8, 3, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for conv in (self.first, self.second):
+            rows = torch.cat([conv.weight.flatten(1)], dim=-1)
+            weight = nn.functional.normalize(rows, dim=-1).view(conv.weight.shape)
+            x = nn.functional.conv1d(x, weight).relu()
+        return x
+
+
+def test_a_concatenation_of_one() -> None:
+    """Its parts were thought unlike each other, which pinned the layers before and after."""
+    result = _halved(_Packed(), torch.randn(2, 4, 9))
+    assert list(result.plan.widths.values()) == [(8, 4)]

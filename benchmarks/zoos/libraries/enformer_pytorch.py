@@ -23,7 +23,7 @@ def _enformer() -> tuple[nn.Module, Any]:
         attn_dim_key=8,
         output_heads={"human": 10},
     )
-    return model, torch.randint(0, 5, (2, 64))
+    return model, nn.functional.one_hot(torch.randint(0, 4, (2, 64)), 4).float()
 
 
 MODELS: dict[str, Builder] = {"enformer": _enformer}
