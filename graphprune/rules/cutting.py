@@ -30,7 +30,7 @@ def label_slice(context: Context, node: fx.Node) -> NodeLabels:
     assert isinstance(source, fx.Node)
     dim, start, end, step = _slice_bounds(node)
     size = shape_of(source)[dim]
-    if step != 1:
+    if step != 1 and start < size:
         reason = f"strided slice {node.name}"
         for slot in context.of(source):
             if dim not in varying(slot):

@@ -172,3 +172,21 @@ def test_a_concatenation_of_one() -> None:
     """Its parts were thought unlike each other, which pinned the layers before and after."""
     result = _halved(_Packed(), torch.randn(2, 4, 9))
     assert list(result.plan.widths.values()) == [(8, 4)]
+
+
+class _NoProducts(nn.Module):
+    """pykan's multiplication of pairs of the channels that follow, of which there are none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(5, 8), nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x)
+        return self.second(torch.cat([x[:, :8], x[:, 8::2] * x[:, 9::2]], dim=1))
+
+
+def test_a_strided_slice_without_elements() -> None:
+    """Its stride pinned all channels, though it takes none."""
+    result = _halved(_NoProducts(), torch.randn(4, 5))
+    assert result.plan.widths["first.weight"] == (8, 4)
