@@ -56,7 +56,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "PLKSR.PLKSR": {"dim": 32, "n_blocks": 2},
     "PLKSR.RealPLKSR": {"dim": 32, "n_blocks": 2, "dysample": True},
     "RCAN": {"n_resgroups": 2, "n_resblocks": 2, "n_feats": 32},
-    "RGT": {"embed_dim": 24, "depth": [2, 2], "num_heads": [2, 2], "img_size": 32},
+    "RGT": {"embed_dim": 64, "depth": [2, 2], "num_heads": [2, 2], "img_size": 32},
     "RealCUGAN.UpCunet2x": {},
     "RetinexFormer": {"n_feat": 16, "stage": 1},
     "SAFMN": {"dim": 24, "n_blocks": 2},
