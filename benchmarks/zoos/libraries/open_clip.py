@@ -30,6 +30,7 @@ def _captions() -> tuple[nn.Module, Any]:
     vision = TRANSFORMER | {"attentional_pool": True, "attn_pooler_heads": 4, "output_tokens": True}
     text = TEXT | {"embed_cls": True, "output_tokens": True}
     model = CoCa(64, MULTIMODAL, text, vision)
+    nn.init.normal_(model.text_decoder.text_projection, std=0.1)  # it comes uninitialised
     return model, (pictures(2, 3, 32, 32), _tokens())
 
 
