@@ -58,7 +58,7 @@ class _Level:
         if self.done or not isinstance(output, torch.Tensor) or not output.is_floating_point():
             return None
         self.done = True
-        spread = _spread(output - module.forward(*map(_zeros, args)))
+        spread = _spread(output - module.forward(*_zeros(args)))
         if not 0 < spread < float("inf") or LOW <= spread <= HIGH:
             return None
         assert isinstance(weight, torch.Tensor)
@@ -70,8 +70,15 @@ def _spread(output: torch.Tensor) -> float:
     return float(output.detach().float().std()) if output.numel() > 1 else 0.0
 
 
-def _zeros(value: Any) -> Any:
-    """Zeros in the place of a tensor, for one example: what the bias alone gives is the same."""
-    if not isinstance(value, torch.Tensor):
-        return value
-    return torch.zeros_like(value[:1] if value.ndim > 1 else value)
+def _zeros(args: tuple[Any, ...]) -> list[Any]:
+    """Zeros in the place of tensors: what the bias alone gives, of one example where it can.
+
+    With several tensors, one may say for each example of another what is to be done with it.
+    """
+    alone = sum(isinstance(value, torch.Tensor) for value in args) == 1
+    return [
+        torch.zeros_like(value[:1] if alone and value.ndim > 1 else value)
+        if isinstance(value, torch.Tensor)
+        else value
+        for value in args
+    ]
