@@ -25,8 +25,8 @@ def _wave(**options: Any) -> Builder:
 
 def _hybrid(**options: Any) -> Builder:
     def build() -> tuple[nn.Module, Any]:
-        model = HDemucs(SOURCES, channels=8, depth=5, nfft=2048, **options)
-        return model, torch.randn(1, 2, 8192)
+        model = HDemucs(SOURCES, channels=4, **options)
+        return model, torch.randn(1, 2, 16384)
 
     return build
 
