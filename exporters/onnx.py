@@ -17,6 +17,7 @@ from graphprune.errors import ModelError
 from graphprune.exporters import onnx_distances, onnx_experts  # noqa: F401 - their translations
 from graphprune.exporters.base import Exporter
 from graphprune.exporters.onnx_ops import TRANSLATIONS, WITHOUT_ONNX, first_cause
+from graphprune.exporters.onnx_optimise import optimise_exactly
 from graphprune.exporters.onnx_pads import keep_pads_apart
 from graphprune.exporters.program import export_program, shapes_with
 from graphprune.graph.trees import to_plain
@@ -83,12 +84,12 @@ def export_onnx(
     }
     try:
         try:
-            _write(program, target, optimize=optimise, **options)
+            _write(program, target, optimise, options)
         except Exception:
             if not optimise:
                 raise
             # The optimiser fails on graphs that are right, such as splits of the free dimension.
-            _write(program, target, optimize=False, **options)
+            _write(program, target, False, options)
     except Exception as error:  # the translation of an operator may raise anything
         raise ModelError(
             f"the model cannot be written as ONNX: {first_cause(error)}; {WITHOUT_ONNX}"
@@ -97,10 +98,14 @@ def export_onnx(
     return (target, data) if data.exists() else (target,)
 
 
-def _write(program: torch.export.ExportedProgram, target: Path, **options: Any) -> None:
+def _write(
+    program: torch.export.ExportedProgram, target: Path, optimised: bool, options: dict[str, Any]
+) -> None:
     with quiet(), torch.no_grad():
-        exported = torch.onnx.export(program, dynamo=True, verbose=False, **options)
+        exported = torch.onnx.export(program, dynamo=True, verbose=False, optimize=False, **options)
         assert exported is not None
+        if optimised:
+            optimise_exactly(exported)
         keep_pads_apart(exported.model)
         exported.save(str(target))
         onnx.checker.check_model(str(target))
