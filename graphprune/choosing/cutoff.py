@@ -24,6 +24,7 @@ from graphprune.choosing.plan import plan_from_classes
 from graphprune.choosing.target import AutoTarget, Target
 from graphprune.choosing.thinning import Step, check_heads, removal_order
 from graphprune.errors import TargetError
+from graphprune.importance.credibility import learn_longer
 from graphprune.importance.scoring import Scores
 
 _ROUNDING = 1e-9
@@ -83,7 +84,7 @@ def cut_off(
         surest = max(float(values.max()) for values in below.values())
         raise TargetError(
             f"{target} removes nothing: no channels that may go are unimportant with that "
-            f"confidence, the surest channel with {surest:.1%}; {_longer(scores)} or "
+            f"confidence, the surest channel with {surest:.1%}; {learn_longer(scores.steps)} or "
             "from more data, ask for less confidence or a larger share, or name a fraction such as "
             "macs=0.5"
         )
@@ -91,7 +92,7 @@ def cut_off(
     total = sum(group.size for group in analysis.groups)
     left = sum(after for _, after in plan.widths.values())
     note = _note(target, evidence.above, stays, group_of(analysis) >= 0)
-    note += _warning(plan.widths, kept, _longer(scores))
+    note += _warning(plan.widths, kept, scores.steps)
     return Choice(plan, left / total, note, below)
 
 
@@ -155,7 +156,7 @@ def _note(target: AutoTarget, above: np.ndarray, stays: np.ndarray, inside: np.n
     )
 
 
-def _warning(widths: dict[str, tuple[int, int]], refused: int, longer: str) -> str:
+def _warning(widths: dict[str, tuple[int, int]], refused: int, steps: int) -> str:
     """What to do where next to nothing is left of a group."""
     bare = [name for name, (before, after) in widths.items() if after == 1 < before]
     if not bare and not refused:
@@ -163,11 +164,5 @@ def _warning(widths: dict[str, tuple[int, int]], refused: int, longer: str) -> s
     where = ", ".join(bare[:3]) or "some tensors"
     return (
         f". Next to nothing is left of {where}: check the accuracy, and ask for more "
-        f"confidence or a smaller share, or {longer}"
+        f"confidence or a smaller share, or {learn_longer(steps)}"
     )
-
-
-def _longer(scores: Scores) -> str:
-    """What to do where too little was learned; passes alone would not say, for batches differ."""
-    steps = len(scores.learned.history) if scores.learned is not None else 0
-    return f"learn for more than {steps:,} steps (--switch-epochs)"

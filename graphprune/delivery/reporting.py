@@ -33,9 +33,7 @@ def make_report(result: Compressed) -> Report:
     if dense.macs and pruned.macs is not None:
         reached["macs"] = pruned.macs / dense.macs
     groups = _group_rows(result)
-    learned = stages.scores.learned
-    steps = len(learned.history) if learned is not None else 0
-    doubt = indistinct({group.name: group.separated for group in groups}, steps)
+    doubt = indistinct({group.name: group.separated for group in groups}, stages.scores.steps)
     return Report(
         source=stages.source,
         method=stages.scores.method,

@@ -36,6 +36,11 @@ def separated(intervals: torch.Tensor, kept: np.ndarray) -> float | None:
     return float(above.mean() / stays.size)
 
 
+def learn_longer(steps: int) -> str:
+    """What to do where too little was learned; passes alone would not say, for batches differ."""
+    return f"learn for more than {steps:,} steps (--switch-epochs)"
+
+
 def indistinct(shares: dict[str, float | None], steps: int) -> str:
     """One line that names the groups whose ranking cannot be told from chance, else "".
 
@@ -49,6 +54,6 @@ def indistinct(shares: dict[str, float | None], steps: int) -> str:
     groups = f"{counted(len(found), 'channel group')} ({few(found)})"
     return (
         f"the ranking of {groups} cannot be told from chance: {LEVEL:.0%} credible "
-        "intervals of channels that went and of channels that stayed overlap; learn for more "
-        f"than {steps:,} steps (--switch-epochs) or prune less"
+        "intervals of channels that went and of channels that stayed overlap; "
+        f"{learn_longer(steps)} or prune less"
     )

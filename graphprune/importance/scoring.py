@@ -44,6 +44,11 @@ class Scores:
     notes: tuple[str, ...] = field(default=())
     trained: tuple[Captured, Analysis] | None = None
 
+    @property
+    def steps(self) -> int:
+        """Steps that switches have learned for; 0 for a criterion."""
+        return len(self.learned.history) if self.learned is not None else 0
+
 
 def score_channels(  # noqa: PLR0913
     captured: Captured,
