@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import pkgutil
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -13,8 +12,7 @@ from torch import nn
 
 from benchmarks.models.imagenet import torchvision
 from benchmarks.zoos import libraries
-
-Builder = Callable[[], tuple[nn.Module, Any]]
+from benchmarks.zoos.libraries import Builder
 
 with contextlib.suppress(ImportError):
     torchvision()  # many import it too, and cannot where its compiled part does not fit torch

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,9 +9,8 @@ from colt5_attention import ConditionalRoutedFeedForward, ConditionalRoutedTrans
 from colt5_attention.vit import ConditionalRoutedViT
 from torch import nn
 
+from benchmarks.zoos.libraries import Builder
 from benchmarks.zoos.pictures import pictures
-
-Builder = Callable[[], tuple[nn.Module, Any]]
 
 
 def _feed_forward() -> tuple[nn.Module, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,7 +10,8 @@ from demucs.hdemucs import HDemucs
 from demucs.htdemucs import HTDemucs
 from torch import nn
 
-Builder = Callable[[], tuple[nn.Module, Any]]
+from benchmarks.zoos.libraries import Builder
+
 SOURCES = ["drums", "vocals"]
 
 

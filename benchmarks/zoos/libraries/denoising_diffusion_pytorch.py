@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,9 +10,9 @@ from denoising_diffusion_pytorch.classifier_free_guidance import Unet as GuidedU
 from denoising_diffusion_pytorch.simple_diffusion import UViT
 from torch import nn
 
+from benchmarks.zoos.libraries import Builder
 from benchmarks.zoos.pictures import pictures
 
-Builder = Callable[[], tuple[nn.Module, Any]]
 TIMES = torch.tensor([3.0, 70.0])
 SMALL: dict[str, Any] = {"dim": 16, "dim_mults": (1, 2), "attn_dim_head": 8, "attn_heads": 2}
 KARRAS: dict[str, Any] = {"dim": 16, "dim_max": 32, "num_downsamples": 1, "attn_dim_head": 8}

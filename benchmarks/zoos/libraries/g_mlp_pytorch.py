@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from g_mlp_pytorch import gMLP, gMLPVision
 from torch import nn
 
+from benchmarks.zoos.libraries import Builder
 from benchmarks.zoos.pictures import pictures
-
-Builder = Callable[[], tuple[nn.Module, Any]]
 
 
 def _language(**options: Any) -> Builder:

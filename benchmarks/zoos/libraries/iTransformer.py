@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from iTransformer import iTransformer, iTransformer2D, iTransformerFFT
 from torch import nn
 
-Builder = Callable[[], tuple[nn.Module, Any]]
+from benchmarks.zoos.libraries import Builder
+
 SIZES: dict[str, Any] = {"num_variates": 6, "lookback_len": 24, "dim": 32, "depth": 2, "heads": 4}
 SIZES |= {"dim_head": 8, "pred_length": (4, 8)}
 

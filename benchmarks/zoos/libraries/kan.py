@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ from kan.MLP import MLP
 from kan.MultKAN import MultKAN
 from torch import nn
 
-Builder = Callable[[], tuple[nn.Module, Any]]
+from benchmarks.zoos.libraries import Builder
 
 
 def _splines(**options: Any) -> Builder:

@@ -29,9 +29,9 @@ from lightly.models.modules.heads import (
 )
 from torch import nn
 
+from benchmarks.zoos.libraries import Builder
 from benchmarks.zoos.pictures import pictures
 
-Builder = Callable[[], tuple[nn.Module, Any]]
 WIDTH, HIDDEN, OUT = 24, 32, 16
 
 

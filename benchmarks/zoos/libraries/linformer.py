@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from linformer import Linformer, LinformerLM
 from torch import nn
 
-Builder = Callable[[], tuple[nn.Module, Any]]
+from benchmarks.zoos.libraries import Builder
+
 SIZES: dict[str, Any] = {"dim": 32, "seq_len": 24, "depth": 2, "heads": 4, "k": 8}
 
 

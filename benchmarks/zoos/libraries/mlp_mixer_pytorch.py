@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from mlp_mixer_pytorch import MLPMixer, MLPMixer3D, Permutator
 from torch import nn
 
+from benchmarks.zoos.libraries import Builder
 from benchmarks.zoos.pictures import pictures
-
-Builder = Callable[[], tuple[nn.Module, Any]]
 
 
 def _mixer() -> tuple[nn.Module, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,9 +9,9 @@ from monai.networks import nets
 from monai.networks.nets.restormer import Restormer
 from torch import nn
 
+from benchmarks.zoos.libraries import Builder
 from benchmarks.zoos.pictures import pictures
 
-Builder = Callable[[], tuple[nn.Module, Any]]
 Options = dict[str, Any]
 PICTURE, SCAN = (2, 1, 32, 32), (2, 1, 32, 32, 32)
 IN_OUT: Options = {"in_channels": 1, "out_channels": 3}

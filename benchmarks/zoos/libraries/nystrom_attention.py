@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from nystrom_attention import Nystromformer
 from torch import nn
 
-Builder = Callable[[], tuple[nn.Module, Any]]
+from benchmarks.zoos.libraries import Builder
 
 
 def _encoder(length: int, **options: Any) -> Builder:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,9 +14,9 @@ from perceiver_pytorch import (
 )
 from torch import nn
 
+from benchmarks.zoos.libraries import Builder
 from benchmarks.zoos.pictures import pictures
 
-Builder = Callable[[], tuple[nn.Module, Any]]
 SIZES: dict[str, Any] = {
     "num_freq_bands": 4,
     "depth": 2,

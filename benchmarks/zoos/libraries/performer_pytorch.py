@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from performer_pytorch import Performer, PerformerEncDec, PerformerLM
 from torch import nn
 
-Builder = Callable[[], tuple[nn.Module, Any]]
+from benchmarks.zoos.libraries import Builder
+
 SIZES: dict[str, Any] = {"dim": 32, "depth": 2, "heads": 4, "dim_head": 8, "nb_features": 16}
 SIZES |= {"auto_check_redraw": False}
 

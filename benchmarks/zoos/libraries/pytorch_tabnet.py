@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from pytorch_tabnet.tab_network import TabNet, TabNetNoEmbeddings, TabNetPretraining
 from torch import nn
 
-Builder = Callable[[], tuple[nn.Module, Any]]
+from benchmarks.zoos.libraries import Builder
+
 SIZES: dict[str, Any] = {"input_dim": 12, "n_d": 16, "n_a": 16, "n_steps": 2}
 SIZES |= {"group_attention_matrix": torch.eye(12)}
 

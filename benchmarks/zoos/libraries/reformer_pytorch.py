@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from reformer_pytorch import Reformer, ReformerLM
 from torch import nn
 
-Builder = Callable[[], tuple[nn.Module, Any]]
+from benchmarks.zoos.libraries import Builder
+
 SIZES: dict[str, Any] = {"dim": 32, "depth": 2, "heads": 4, "bucket_size": 8, "n_hashes": 2}
 
 

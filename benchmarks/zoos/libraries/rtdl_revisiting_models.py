@@ -15,7 +15,7 @@ from rtdl_num_embeddings import (
 from rtdl_revisiting_models import MLP, FTTransformer, ResNet
 from torch import nn
 
-Builder = Callable[[], tuple[nn.Module, Any]]
+from benchmarks.zoos.libraries import Builder
 
 
 def _mlp() -> tuple[nn.Module, Any]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from tab_transformer_pytorch import FTTransformer, TabTransformer
 from torch import nn
 
-Builder = Callable[[], tuple[nn.Module, Any]]
+from benchmarks.zoos.libraries import Builder
+
 COLUMNS: dict[str, Any] = {"categories": (5, 4, 7), "num_continuous": 6}
 SIZES: dict[str, Any] = {"dim": 32, "depth": 2, "heads": 4, "dim_head": 8, "dim_out": 3}
 

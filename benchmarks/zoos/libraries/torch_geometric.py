@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,7 +9,8 @@ from torch import nn
 from torch_geometric import nn as graphs
 from torch_geometric.nn import models
 
-Builder = Callable[[], tuple[nn.Module, Any]]
+from benchmarks.zoos.libraries import Builder
+
 NODES, EDGES, FEATURES, CLASSES = 24, 80, 12, 5
 WIDTHS: dict[str, Any] = {"in_channels": FEATURES, "hidden_channels": 32, "out_channels": CLASSES}
 

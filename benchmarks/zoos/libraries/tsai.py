@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 from tsai.models import all as tsai_models
 
-Builder = Callable[[], tuple[nn.Module, Any]]
+from benchmarks.zoos.libraries import Builder
+
 BATCH, VARIABLES, CLASSES, LENGTH = 4, 3, 5, 48
 TABLE: dict[str, Any] = {
     "classes": {"colour": ["a", "b", "c"], "shape": ["d", "e"]},

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
 from typing import Any
 
 import torch
 import vit_pytorch
 from torch import nn
 
+from benchmarks.zoos.libraries import Builder
 from benchmarks.zoos.pictures import pictures
 
-Builder = Callable[[], tuple[nn.Module, Any]]
 SIDE, BATCH, CLASSES, CHANNELS, FRAMES = 32, 4, 10, 3, 4
 SIZES: dict[str, Any] = {"dim": 32, "depth": 2, "heads": 4, "dim_head": 8, "num_classes": CLASSES}
 WITH_MLP = SIZES | {"mlp_dim": 48}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,9 +19,9 @@ from x_transformers.multi_input import MultiInputTransformerWrapper
 from x_transformers.neo_mlp import NeoMLP
 from x_transformers.xval import XValTransformerWrapper
 
+from benchmarks.zoos.libraries import Builder
 from benchmarks.zoos.pictures import pictures
 
-Builder = Callable[[], tuple[nn.Module, Any]]
 WORDS, LENGTH, BATCH = 64, 16, 4
 SIZES: dict[str, Any] = {"dim": 32, "depth": 2, "heads": 4, "attn_dim_head": 8}
 
