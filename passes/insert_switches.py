@@ -23,8 +23,11 @@ SWITCHES = "switches"
 
 
 def switch_key(group: str) -> str:
-    """Key of a group's switch in ``module.switches`` (module names cannot hold dots)."""
-    return group.replace(".", "__")
+    """Key of a group's switch in ``module.switches``.
+
+    Module names cannot hold dots, nor be those of a method (a parameter may be named ``items``).
+    """
+    return f"of_{group.replace('.', '__')}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -121,8 +121,8 @@ def free_classes(analysis: Analysis, slot: Slot) -> np.ndarray:
 
 
 def _weight_name(node: fx.Node) -> str:
-    """Name of the parameter that a producing node multiplies with or looks up."""
-    for argument in reversed(node.all_input_nodes[:2]):
+    """Name of the parameter that a producing node is, multiplies with or looks up."""
+    for argument in (node, *reversed(node.all_input_nodes[:2])):
         if argument.op == "get_attr":
             return str(argument.target)
     for argument in node.all_input_nodes:

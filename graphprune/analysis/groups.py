@@ -15,6 +15,7 @@ from graphprune.analysis.channels import ChannelGroup
 from graphprune.analysis.forming import form_groups
 from graphprune.analysis.rows import close
 from graphprune.analysis.settle import Settlement, settle
+from graphprune.analysis.tables import table_producers
 from graphprune.graph.values import get_tensor, shape_of
 from graphprune.labels.atoms import PinRecord
 from graphprune.labels.propagate import propagate
@@ -130,6 +131,7 @@ def analyse(module: fx.GraphModule) -> Analysis:
     context = propagate(module)
     settled = settle(module, context)
     analysis = Analysis(module, context, settled)
+    context.producers += table_producers(analysis)
     analysis.groups = tuple(form_groups(analysis))
     return analysis
 

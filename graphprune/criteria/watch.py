@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,18 +46,23 @@ class _Watcher(nn.Module):
 def reading_places(analysis: Analysis) -> list[Place]:
     """Every place where a contraction reads channels of a group, each value once.
 
-    There they are as the consumers see them: behind nonlinearities, normalisations and sums.
+    There they are as the consumers see them: behind nonlinearities, normalisations and sums. Of a
+    group that no contraction reads, places where its channels are summed up.
     """
     moving = depending_on_inputs(analysis.module.graph)
+    places = _places(analysis, analysis.context.products, moving)
+    unread = {group.name for group in analysis.groups} - {place.group for place in places}
+    if unread:
+        sums = [node for node in analysis.module.graph.nodes if _sums(analysis, node)]
+        places += [p for p in _places(analysis, sums, moving) if p.group in unread]
+    return places
+
+
+def _places(analysis: Analysis, readers: Iterable[fx.Node], moving: set[fx.Node]) -> list[Place]:
     owner = np.full(analysis.classes + 1, -1)
     for number, group in enumerate(analysis.groups):
         owner[group.channels] = number
-    read = {
-        argument: None
-        for node in analysis.context.products
-        for argument in node.all_input_nodes
-        if argument in moving
-    }
+    read = {arg: None for node in readers for arg in node.all_input_nodes if arg in moving}
     places = []
     for node in read:
         for slot in analysis.context.of(node):
@@ -69,12 +74,20 @@ def reading_places(analysis: Analysis) -> list[Place]:
     return places
 
 
+def _sums(analysis: Analysis, node: fx.Node) -> bool:
+    """Whether labels end at a call: products may be summed up by a call of their own."""
+    after = len(analysis.context.of(node))
+    return node.op == "call_function" and any(
+        len(analysis.context.of(argument)) > after for argument in node.all_input_nodes
+    )
+
+
 def watch(module: fx.GraphModule, notes: Mapping[str, Note]) -> None:
     """Change the module so that each node named calls its note with its value (in place)."""
     nodes = {node.name: node for node in module.graph.nodes}
     module.add_submodule(_WATCHERS, nn.ModuleDict())
     for name, note in notes.items():
-        target = f"{_WATCHERS}.{name}"
+        target = f"{_WATCHERS}.of_{name}"  # a node may be named like a method: values
         module.add_submodule(target, _Watcher(note))
         with module.graph.inserting_after(nodes[name]):
             module.graph.call_module(target, (nodes[name],))

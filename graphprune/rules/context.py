@@ -45,7 +45,7 @@ class Context:
         store: atoms with their equalities, pins and grids.
         labels: by node.
         products: by contraction node, the index space of each product in it (for counting MACs).
-        producers: (node, slot) of the channels that a contraction or lookup brings forth.
+        producers: (node, slot) of the channels that a contraction, lookup or table brings forth.
         node: the graph node whose rule is running.
     """
 

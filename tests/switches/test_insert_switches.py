@@ -70,7 +70,7 @@ def test_a_fresh_switch_changes_nothing() -> None:
         captured, sites, {"0.weight": DirichletSwitch(4), "3.weight": DirichletSwitch(3)}
     )
     torch.testing.assert_close(module(x), model(x), rtol=0, atol=1e-6)
-    assert set(module.switches) == {"0__weight", "3__weight"}  # type: ignore[arg-type]
+    assert set(module.switches) == {"of_0__weight", "of_3__weight"}  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("per_example", [False, True])
