@@ -14,7 +14,11 @@ from torch.utils import _pytree as pytree
 
 from graphprune.capturing.capture import Captured
 from graphprune.errors import ModelError
-from graphprune.exporters import onnx_distances, onnx_experts  # noqa: F401 - their translations
+from graphprune.exporters import (  # noqa: F401 - their translations
+    onnx_attention,
+    onnx_distances,
+    onnx_experts,
+)
 from graphprune.exporters.base import Exporter
 from graphprune.exporters.onnx_ops import TRANSLATIONS, WITHOUT_ONNX, first_cause
 from graphprune.exporters.onnx_optimise import optimise_exactly
