@@ -10,6 +10,7 @@ from op_record import Record
 from op_records_direct import DECOMPOSED, IN_PLACE, RECURRENT
 from op_records_indexed import CELLS, EXTREMES, INDEXED, UNFOLDED
 from op_records_losses import LOSSES
+from op_records_products import PRODUCTS
 from op_records_spectral import SPECTRAL
 from torch.nn import functional as F
 
@@ -60,7 +61,7 @@ CONTRACTIONS = [
     R("mm", "b c, c o -> b o", lambda x, w, s: torch.mm(x, w), "c o"),
     R("addmm", "o, b c, c o -> b o", lambda b, x, w, s: torch.addmm(b, x, w), "c o"),
     R("baddbmm", "b n k, b n c, b c k -> b n k", lambda a, x, y, s: torch.baddbmm(a, x, y)),
-    R("einsum", "b n c, o c -> b n o", lambda x, w, s: torch.einsum("bnc,oc->bno", x, w), "c o"),
+    *PRODUCTS,
     R("conv1d", "b c w, o c k -> b o w", lambda x, w, s: F.conv1d(x, w, padding=1), "c o"),
     R(
         "conv2d",

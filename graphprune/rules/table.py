@@ -17,6 +17,7 @@ from graphprune.rules import (  # noqa: F401  (imported for the rules they regis
     experts,
     indexing,
     movement,
+    named_products,
     normalisation,
     pointwise,
     recurrent,
