@@ -59,13 +59,12 @@ class MaskedValues:
         return self._masks[node]
 
     def _known(self, size: Any, node: Any) -> int:
-        real = size.node.expr.xreplace(self._sizes)
-        if real.free_symbols:
+        if size.node.expr.free_symbols - self._sizes.keys():
             raise CertificateError(
                 f"{node.name}: channels lie along a size that depends on the data, so what is "
                 "removed there cannot be checked; leave the layers before it out of the model"
             )
-        return int(real)
+        return int(size.node.expr.xreplace(self._sizes))
 
     def labels(self, node: Any) -> Labels:
         """Labels of a node's value."""

@@ -61,3 +61,30 @@ def test_half_goes(name: str) -> None:
     forward, layers, left = FOUND[name]
     widths = half(Net(forward, **layers)).plan.widths
     assert {group: after for group, (_, after) in widths.items()} == left
+
+
+class _FoldedHeads(nn.Module):
+    """GroupViT's attention: heads are folded into the batch, and unfolded for the weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.v, self.out = (nn.Linear(8, 8) for _ in range(4))
+        self.first, self.last = nn.Linear(6, 8), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        batch, length, _ = x.shape
+        q, k, v = (
+            f(x).view(batch, length, 2, 4).transpose(1, 2).reshape(batch * 2, length, 4)
+            for f in (self.q, self.k, self.v)
+        )
+        weights = (q @ k.mT).softmax(-1).view(batch, 2, length, length)
+        y = weights.view(batch * 2, length, length) @ v
+        y = y.view(batch, 2, length, 4).transpose(1, 2).reshape(batch, length, 8)
+        return self.last(self.out(y))
+
+
+def test_heads_unfolded_from_the_batch_are_proved() -> None:
+    """Channels lay along what is the batch itself, and its size could not be read."""
+    result = half(_FoldedHeads(), 2, 5, 6, heads="whole")
+    assert result.plan.widths["v.weight"] == (8, 4)
