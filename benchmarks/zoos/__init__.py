@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-ZOOS = ("timm", "variants", "torchvision", "transformers", "wild", "libraries")
+ZOOS = ("timm", "variants", "torchvision", "transformers", "types", "wild", "libraries")
 
 
 def zoo(name: str) -> ModuleType:
