@@ -239,3 +239,17 @@ def _small_record(bench: Bench, task: Task, ranked: Ranked, row: Row) -> dict[st
 
 def _tuning(bench: Bench) -> FinetuneConfig:
     return FinetuneConfig(epochs=bench.schedule.epochs, lr=bench.schedule.lr, seed=bench.seed)
+
+
+def fitted(record: dict[str, Any]) -> str:
+    """For a table: the images that layers were fitted on, and the accuracy right after."""
+    if "error_reconstructed" not in record:
+        return ""
+    images = 128 * record["schedule"]["reconstruct"]
+    return f"{images:,}: {100 - record['error_reconstructed']:.1f} %"
+
+
+def rate(record: dict[str, Any]) -> str:
+    """For a table: the peak rate of fine-tuning."""
+    tuned = "error" in record and record["row"]["method"] != DENSE
+    return f"{record['schedule']['lr']:g}" if tuned else ""

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from benchmarks.conditions import RESULTS, markdown_table, read
-from benchmarks.paper.cifar import DENSE, DENSE_TUNED, Row, Schedule
+from benchmarks.paper.cifar import DENSE, DENSE_TUNED, Row, Schedule, fitted, rate
 from benchmarks.paper.command import run_rows, table_options
 
 METHODS = ("mean", "l2", "random", "taylor", "fpgm", "l1")
@@ -94,8 +94,8 @@ def tuned_table(records: list[dict[str, Any]]) -> str:
                 row["method"],
                 f"{record['macs']:,}{fewer}",
                 f"{record['parameters']:,}",
-                _fitted(record),
-                "" if row["method"] == DENSE else f"{record['schedule']['lr']:g}",
+                fitted(record),
+                rate(record),
                 "" if row["method"] == DENSE else _seen(record["schedule"]),
                 f"{100 - record['error']:.2f}",
                 "" if change is None else f"{change:+.2f}",
@@ -104,14 +104,6 @@ def tuned_table(records: list[dict[str, Any]]) -> str:
             )
         )
     return markdown_table(heads, lines)
-
-
-def _fitted(record: dict[str, Any]) -> str:
-    """The images that layers were fitted on, and the accuracy right after."""
-    if "error_reconstructed" not in record:
-        return ""
-    images = 128 * record["schedule"]["reconstruct"]
-    return f"{images:,}: {100 - record['error_reconstructed']:.1f} %"
 
 
 def _seen(schedule: dict[str, Any]) -> str:
