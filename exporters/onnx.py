@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import onnx
 import torch
+from torch import fx
 from torch.export.graph_signature import InputKind, TensorArgument
 from torch.utils import _pytree as pytree
 
@@ -25,6 +28,7 @@ from graphprune.exporters.onnx_optimise import optimise_exactly
 from graphprune.exporters.onnx_pads import keep_pads_apart
 from graphprune.exporters.program import export_program, shapes_with
 from graphprune.graph.trees import to_plain
+from graphprune.graph.values import is_tensor
 from graphprune.proof.fresh_inputs import batch_size
 from graphprune.quiet import quiet
 
@@ -59,7 +63,8 @@ def export_onnx(
     """Write ``captured.module`` in evaluation mode as ONNX.
 
     Inputs keep the names they have in the model; outputs are named after their keys, or
-    ``output``, ``output_1`` …; they come in the order in which the trees flatten.
+    ``output``, ``output_1`` …; they come in the order in which the trees flatten. Numbers among
+    them are left out.
 
     Args:
         captured: the model.
@@ -105,7 +110,7 @@ def export_onnx(
 def _write(
     program: torch.export.ExportedProgram, target: Path, optimised: bool, options: dict[str, Any]
 ) -> None:
-    with quiet(), torch.no_grad():
+    with quiet(), torch.no_grad(), _tensors_returned(program.graph):
         exported = torch.onnx.export(program, dynamo=True, verbose=False, optimize=False, **options)
         assert exported is not None
         if optimised:
@@ -113,6 +118,22 @@ def _write(
         keep_pads_apart(exported.model)
         exported.save(str(target))
         onnx.checker.check_model(str(target))
+
+
+@contextlib.contextmanager
+def _tensors_returned(graph: fx.Graph) -> Iterator[None]:
+    """Return None in place of numbers inside the block: an ONNX file gives tensors alone."""
+    output = graph.output_node()
+    given = output.args
+    output.args = pytree.tree_map(_tensor_or_none, given)
+    try:
+        yield
+    finally:
+        output.args = given
+
+
+def _tensor_or_none(value: Any) -> fx.Node | None:
+    return value if isinstance(value, fx.Node) and is_tensor(value) else None
 
 
 def _input_names(program: torch.export.ExportedProgram) -> list[str]:

@@ -1,7 +1,8 @@
-"""transformers: the bare models of further types, from their default configurations made small.
+"""transformers: further model types, from their default configurations made small.
 
 ``transformers_zoo`` has model types with their task heads, written by hand. These are found: every
-type whose small model runs on plain inputs, which are made up from the names of its arguments.
+type whose small model runs on plain inputs, which are made up from the names of its arguments. They
+are bare models, so where one gives hidden states it gets a linear layer, as people put upon them.
 """
 
 from __future__ import annotations
@@ -47,8 +48,25 @@ def build(name: str) -> tuple[nn.Module, dict[str, torch.Tensor]]:
     """The model of type ``name`` with random weights, and its keyword arguments."""
     config = transformers.AutoConfig.for_model(name)
     make_small(config)
-    model: nn.Module = transformers.AutoModel.from_config(config)
-    return model.eval(), _inputs(model, config)
+    model: nn.Module = transformers.AutoModel.from_config(config).eval()
+    inputs = _inputs(model, config)
+    with torch.no_grad():
+        states = getattr(model(**inputs), "last_hidden_state", None)
+    return (model if states is None else _Headed(model, states)).eval(), inputs
+
+
+class _Headed(nn.Module):
+    """A linear layer upon hidden states (B, N, C), or upon the mean of maps (B, C, H, W)."""
+
+    def __init__(self, body: nn.Module, states: torch.Tensor) -> None:
+        super().__init__()
+        self.body = body
+        self.head = nn.Linear(states.shape[1 if states.ndim == 4 else -1], 10)
+
+    def forward(self, **inputs: torch.Tensor) -> torch.Tensor:
+        states: torch.Tensor = self.body(**inputs).last_hidden_state
+        scores: torch.Tensor = self.head(states.mean((2, 3)) if states.ndim == 4 else states)
+        return scores
 
 
 def _inputs(model: nn.Module, config: Any) -> dict[str, torch.Tensor]:

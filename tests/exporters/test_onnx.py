@@ -128,3 +128,24 @@ def test_inputs_that_are_no_tensors(tmp_path: Path) -> None:
     assert model.input_names == ["x"]
     inputs = fresh_inputs(captured, 0)
     assert max_relative_error(model(inputs), [captured.module(*inputs[0])]) < 1e-5
+
+
+def test_outputs_that_are_no_tensors(tmp_path: Path) -> None:
+    """A file gives tensors alone; torch.onnx fails on numbers among the outputs."""
+
+    class Counted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 3)
+
+        def forward(self, x: torch.Tensor) -> dict[str, object]:
+            return {"length": x.shape[1], "scores": self.layer(x), "rows": x.shape[0], "more": None}
+
+    captured = capture(Counted().eval(), torch.randn(2, 4))
+    export_onnx(captured, tmp_path / "model.onnx")
+    x = torch.randn(5, 4)
+    answer = captured.module(x)
+    assert (answer["length"], answer["rows"]) == (4, 5)
+    model = OnnxModel(tmp_path / "model.onnx")
+    assert max_relative_error(model(((x,), {})), [answer["scores"]]) < 1e-5
+    assert [item.name for item in onnx.load(model.path).graph.output] == ["scores"]
