@@ -18,10 +18,12 @@ Every model went through `compress(model, inputs, method="l2", target="channels=
 of its own, on one core, with no option for any of them: the member with the fewest parameters of
 each of timm's model modules (without those that timm keeps for its own tests, `test_…`), other
 members of timm whose blocks differ from it (`variants`), every torchvision model up to 100 million
-parameters that is not quantised, small random configurations of transformers' model types; members
-of the families of some forty other libraries (`libraries`); and, from outside of these, the small
-networks of `benchmarks/zoos/wild/`, written as people write PyTorch. The weights are random and
-hide nothing (no zeros, no constants, batch norms calibrated, outputs that vary with the input).
+parameters that is not quantised, small random configurations of transformers' model types, with
+their task heads (`transformers`) or, for further types, with a linear layer upon their hidden
+states (`types`); members of the families of some forty other libraries (`libraries`); and, from
+outside of these, the small networks of `benchmarks/zoos/wild/`, written as people write PyTorch.
+The weights are random and hide nothing (no zeros, no constants, batch norms calibrated, outputs
+that vary with the input).
 
 - **pruned**: proved equal to the masked original, all outputs of unchanged shape and type, and at
   least 40 % removed of the parameters that the interface leaves to remove: where hidden states are

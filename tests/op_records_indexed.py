@@ -107,6 +107,17 @@ INDEXED = [
 
 UNFOLDED = [
     R(
+        "grid_sample",
+        "b c h w, b n k z -> b c n k",
+        lambda x, places, s: F.grid_sample(x, places, align_corners=False),
+    ),
+    R(
+        "grid_sample in three dimensions",
+        "b c h w g, b n k o one three -> b c n k o",
+        lambda x, places, s: F.grid_sample(x, places.squeeze(-2), align_corners=False),
+        sizes={"three": 3},
+    ),
+    R(
         "im2col",
         "b c h w -> b o n",
         lambda x, s: F.unfold(x, 2, stride=2),

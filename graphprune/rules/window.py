@@ -26,6 +26,12 @@ def label_window(context: Context, node: fx.Node) -> NodeLabels:
     return [labels for _ in value] if isinstance(value, list | tuple) else labels
 
 
+def label_grid_sampler(context: Context, node: fx.Node) -> NodeLabels:
+    """grid_sampler(x (B, C, …), places (B, …, 2 or 3)): as a window; places keep their sizes."""
+    context.pin(context.of(node.args[1]), f"places read by {node.name}")
+    return label_window(context, node)
+
+
 def _off_space(context: Context, node: fx.Node, first: int) -> Labels:
     """Labels of the input along the dimensions before ``first``; all others stay.
 
@@ -78,5 +84,6 @@ _NAMES += ["upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d"]
 _NAMES += ["upsample_bicubic2d", "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa"]
 
 register(Rule(label_window), *overloads(*_NAMES))
+register(Rule(label_grid_sampler), *overloads("grid_sampler", "grid_sampler_2d", "grid_sampler_3d"))
 register(Rule(label_unfold), *overloads("im2col"))
 register(Rule(label_fold), *overloads("col2im"))
