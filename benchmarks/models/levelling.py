@@ -73,11 +73,10 @@ def _spread(output: torch.Tensor) -> float:
 def _zeros(args: tuple[Any, ...]) -> list[Any]:
     """Zeros in the place of tensors: what the bias alone gives, of one example where it can.
 
-    With several tensors, one may say for each example of another what is to be done with it.
+    With several arguments, one may say for each example of another what is to be done with it.
     """
-    alone = sum(isinstance(value, torch.Tensor) for value in args) == 1
     return [
-        torch.zeros_like(value[:1] if alone and value.ndim > 1 else value)
+        torch.zeros_like(value[:1] if len(args) == 1 and value.ndim > 1 else value)
         if isinstance(value, torch.Tensor)
         else value
         for value in args
