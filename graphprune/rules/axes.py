@@ -14,6 +14,7 @@ import torch
 from torch import fx
 
 from graphprune.errors import UsageError
+from graphprune.graph.origin import leads_to_parameter
 from graphprune.graph.values import is_tensor, shape_of
 from graphprune.labels.slots import Labels, Shape, Slot, varying
 from graphprune.rules.context import Context
@@ -101,13 +102,6 @@ def tensor_arguments(target: torch._ops.OpOverload) -> list[str]:
         for argument in target._schema.arguments
         if str(argument.type) in ("Tensor", "Optional[Tensor]")
     ]
-
-
-def leads_to_parameter(node: fx.Node) -> bool:
-    """Whether the value is a parameter, perhaps transposed or reshaped."""
-    while node.op == "call_function" and len(node.all_input_nodes) == 1:
-        node = node.all_input_nodes[0]
-    return node.op == "get_attr"
 
 
 def _names(term: str, text: str, target: torch._ops.OpOverload) -> Term:

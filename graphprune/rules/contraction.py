@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx
 
+from graphprune.graph.origin import leads_to_parameter
 from graphprune.graph.schema import get_argument, set_argument
 from graphprune.graph.values import concrete, is_tensor, shape_of
 from graphprune.labels.slots import (
@@ -105,23 +106,11 @@ def _matmul(context: Context, node: fx.Node, left: fx.Node, right: fx.Node) -> L
     if vector_right:
         reduced.append(rank - 1)
     labels = contract(context, node, [(x, x_shape), (y, y_shape)], reduced)
-    if _leads_to_parameter(right):
+    if leads_to_parameter(right):
         return _produced(context, node, labels, -1)
-    if _leads_to_parameter(left) and not vector_left and not vector_right:
+    if leads_to_parameter(left) and not vector_left and not vector_right:
         return _produced(context, node, labels, -2)
     return labels
-
-
-_LOOKUPS = (aten.index.Tensor, aten.index_select.default)
-
-
-def _leads_to_parameter(node: fx.Node) -> bool:
-    """Whether the value is a parameter, perhaps transposed, reshaped or one of several matrices."""
-    while node.op == "call_function" and (
-        len(node.all_input_nodes) == 1 or node.target in _LOOKUPS
-    ):
-        node = node.all_input_nodes[0]
-    return node.op == "get_attr"
 
 
 def label_addmm(context: Context, node: fx.Node) -> Labels:

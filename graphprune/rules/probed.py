@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import fx
 
+from graphprune.graph.origin import leads_to_parameter
 from graphprune.graph.values import is_tensor, shape_of
 from graphprune.labels.slots import Labels, Slot, along, clean, varying
-from graphprune.rules.axes import leads_to_parameter
 from graphprune.rules.context import Context
 from graphprune.rules.probe import Axis, Findings, Place, probe
 from graphprune.rules.rule import NodeLabels
