@@ -193,7 +193,7 @@ def test_tables_give_the_change_from_the_dense_model() -> None:
     assert line == "| mean |  |  |  | 40.0 → 80.0 |  |"
     quoted = tables23_rows.Quoted("Dirichlet", "3-4", 8.6, 46, 0.7, 52.2)
     lines = tables23.table((quoted,), [dense, fitted]).splitlines()
-    assert lines[2] == "| Dirichlet, paper | 3-4 |  |  | 8.6 |  | 46 M | 0.7 M | 52.2% |  |"
+    assert lines[2] == "| Dirichlet, paper | 3-4 |  |  |  | 8.6 |  | 46 M | 0.7 M | 52.2% |  |"
     name, _, figures = lines[4].removeprefix("| ").partition(" | ")
     assert name == "mean, macs=0.476, inner channels alone, local"
-    assert figures == "3-4 | 256: 75.0 % | 0.05 | 9.50 | -0.50 | 100 | 40 | 60.0% | 2 |"
+    assert figures == "3-4 | 256: 75.0 % | 0.05 | 6,000 | 9.50 | -0.50 | 100 | 40 | 60.0% | 2 |"

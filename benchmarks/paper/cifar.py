@@ -253,3 +253,11 @@ def rate(record: dict[str, Any]) -> str:
     """For a table: the peak rate of fine-tuning."""
     tuned = "error" in record and record["row"]["method"] != DENSE
     return f"{record['schedule']['lr']:g}" if tuned else ""
+
+
+def seen(record: dict[str, Any]) -> str:
+    """For a table: how many images fine-tuning saw, those seen twice counted twice."""
+    if not rate(record):
+        return ""
+    schedule = record["schedule"]
+    return f"{schedule['epochs'] * (schedule['train_images'] or 50_000):,}"

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from benchmarks.conditions import RESULTS, markdown_table, read
-from benchmarks.paper.cifar import DENSE, DENSE_TUNED, Row, Schedule, fitted, rate
+from benchmarks.paper.cifar import DENSE, DENSE_TUNED, Row, Schedule, fitted, rate, seen
 from benchmarks.paper.command import run_rows, table_options
 
 METHODS = ("mean", "l2", "random", "taylor", "fpgm", "l1")
@@ -96,7 +96,7 @@ def tuned_table(records: list[dict[str, Any]]) -> str:
                 f"{record['parameters']:,}",
                 fitted(record),
                 rate(record),
-                "" if row["method"] == DENSE else _seen(record["schedule"]),
+                seen(record),
                 f"{100 - record['error']:.2f}",
                 "" if change is None else f"{change:+.2f}",
                 "" if aim is None else f"{aim:+.1f}",
@@ -104,10 +104,6 @@ def tuned_table(records: list[dict[str, Any]]) -> str:
             )
         )
     return markdown_table(heads, lines)
-
-
-def _seen(schedule: dict[str, Any]) -> str:
-    return f"{schedule['epochs'] * (schedule['train_images'] or 50_000):,}"
 
 
 @click.command()

@@ -16,14 +16,14 @@ from benchmarks.compressing import Task
 from benchmarks.conditions import RESULTS, append, conditions, markdown_table, read
 from benchmarks.data import Images
 from benchmarks.models import build
-from benchmarks.paper.cifar import DENSE, Row, costs, cut_row, fitted, rate
+from benchmarks.paper.cifar import DENSE, Row, costs, cut_row, fitted, rate, seen
 from benchmarks.paper.command import run_rows, table_options
 from benchmarks.paper.cutting import rank
 from benchmarks.paper.tables23_rows import EXPERIMENTS, SCHEDULES, Quoted, counted_rows, rows
 from graphprune.cutting import prove
 
-HEADS = ("method", "architecture", "layers fitted", "rate", "error %", "change")
-HEADS += ("MACs", "parameters", "removed", "s")
+HEADS = ("method", "architecture", "layers fitted", "rate", "images seen")
+HEADS += ("error %", "change", "MACs", "parameters", "removed", "s")
 
 
 def table(quoted: tuple[Quoted, ...], records: list[dict[str, Any]]) -> str:
@@ -35,8 +35,7 @@ def table(quoted: tuple[Quoted, ...], records: list[dict[str, Any]]) -> str:
         (
             f"{row.method}, paper",
             row.architecture,
-            "",
-            "",
+            *("", "", ""),
             f"{row.error:.1f}",
             "",
             "" if row.macs is None else f"{row.macs:g} M",
@@ -60,6 +59,7 @@ def _line(record: dict[str, Any], dense: dict[str, Any] | None) -> tuple[object,
         "-".join(map(str, record["widths"])),
         fitted(record),
         rate(record),
+        seen(record),
         "not proved" if "failed" in record else "" if error is None else f"{error:.2f}",
         change,
         f"{record['macs']:,}",

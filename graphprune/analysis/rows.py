@@ -54,7 +54,7 @@ def close(classes: np.ndarray, rows: Sequence[RowClasses], pure: np.ndarray) -> 
     Args:
         classes: bool by class, True where kept; not changed.
         rows: from :func:`row_classes`.
-        pure: bool by class, whether it stands for rows and holds no channel itself.
+        pure: bool by class, whether no parameter or buffer holds it, so that it follows its rows.
     """
     kept = classes.copy()
     for found in rows:

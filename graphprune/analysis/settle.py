@@ -46,7 +46,7 @@ class Settlement:
         pinned: bool by class.
         blocks: channels that are removed in step across the rows of grids.
         rows: what stands for whole rows of grids, and their members.
-        pure: bool by class, whether it only stands for rows.
+        pure: bool by class, whether no parameter or buffer holds it, so that it follows its rows.
         row_units: classes that go with a whole row, one tuple for each that may go.
     """
 
@@ -96,11 +96,8 @@ class _Settling:
             pinned[class_of[record.atoms.numpy()]] = True
         rows = row_classes(store, class_of)
         pin_rows(pinned, rows)
-        real = np.ones(store.count, dtype=bool)
-        for found in every_row:
-            real[found.atoms[found.atoms >= 0].numpy()] = False
         pure = np.ones(pinned.size, dtype=bool)
-        pure[class_of[:-1][real]] = False
+        pure[class_of[:-1][store.owned()]] = False
         return Settlement(class_of, pinned, rows, pure)
 
     def _unite_rows(self, every_row: list[Rows], class_of: np.ndarray) -> bool:

@@ -117,6 +117,12 @@ class AtomStore:
             self.rows[key] = (atoms.reshape(shape), Rows(atoms, members, inner))
         return self.rows[key][0]
 
+    def owned(self) -> np.ndarray:
+        """Bool by atom: whether a parameter or buffer has it, not only a value on the way."""
+        starts = [start for start, _, _ in self.owners]
+        held = np.array([bool(owner) for _, owner, _ in self.owners], dtype=bool)
+        return np.repeat(held, np.diff([*starts, self.count]))
+
     def couplings(self) -> set[tuple[tuple[str, int], tuple[str, int], str]]:
         """Pairs of (parameter, dim) that some graph node coupled, with that node's name."""
         starts = np.array([start for start, _, _ in self.owners], dtype=np.int64)

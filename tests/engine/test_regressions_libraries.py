@@ -88,3 +88,25 @@ def test_heads_unfolded_from_the_batch_are_proved() -> None:
     """Channels lay along what is the batch itself, and its size could not be read."""
     result = half(_FoldedHeads(), 2, 5, 6, heads="whole")
     assert result.plan.widths["v.weight"] == (8, 4)
+
+
+def _biased_heads(m: Net, x: Tensor) -> Tensor:
+    """UMT5's decoder: the mask is laid over zeros made for every head."""
+    y = m.first(x)
+    q, k, v = (f(y).unflatten(-1, (4, 2)).transpose(1, 2) for f in (m.q, m.k, m.v))
+    seen = (x[:, None, :, :1] < 1).expand(-1, -1, -1, 5)
+    mask = torch.where(seen, torch.zeros(1, 4, 5, 5), -1e4)
+    y = F.scaled_dot_product_attention(q, k, v, mask)
+    return m.last(y.transpose(1, 2).flatten(2))
+
+
+def test_zeros_made_for_every_head_go_with_the_heads() -> None:
+    """No parameter holds them, so no plan names them: they follow the rows of q, k and v."""
+    net = Net(
+        _biased_heads,
+        **{name: nn.Linear(8, 8) for name in "qkv"},
+        first=nn.Linear(6, 8),
+        last=nn.Linear(8, 2),
+    )
+    result = half(net, 2, 5, 6, heads="whole")
+    assert result.plan.widths["v.weight"] == (8, 4)
