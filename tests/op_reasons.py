@@ -15,6 +15,7 @@ REASONS: dict[str, str] = {
     "dot": "its operands and its result have no batch; it is matmul in all else",
     "_weight_norm_interface": f"{_NEVER}; the records have _weight_norm",
     "lift_fresh": f"{_NEVER}: it marks constants, and is dropped as it does nothing",
+    **dict.fromkeys(("grid_sampler_2d", "grid_sampler_3d"), f"{_NEVER}; the records: grid_sample"),
     "_embedding_bag": f"{_NEVER}; the records have embedding_bag",
     **dict.fromkeys(("_fft_r2c", "_fft_c2r", "_fft_c2c"), f"{_NEVER}; the records have fft_…"),
 }

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.zoos import types_zoo
 from benchmarks.zoos.types_small import make_small
 
 
@@ -42,6 +41,9 @@ def test_few_heads_of_keys_stay_fewer() -> None:
 
 
 def test_those_listed_are_not_in_the_other_zoo() -> None:
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    from benchmarks.zoos import types_zoo
+
     names = types_zoo.names()
     assert len(names) > 200
     assert set(names) <= set(types_zoo.further())
@@ -49,6 +51,9 @@ def test_those_listed_are_not_in_the_other_zoo() -> None:
 
 @pytest.mark.parametrize("name", ["glm4", "deberta"])
 def test_a_listed_type_runs(name: str) -> None:
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    from benchmarks.zoos import types_zoo
+
     model, inputs = types_zoo.build(name)
     assert not model.training
     assert model(**inputs).shape == (2, 12, 10)

@@ -40,8 +40,8 @@ SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
         "blocks.0.out_proj.weight": (24, 48),
         "blocks.1.D": (48,),
     },
-    # The two parts of a complex number stay, and so does the state, which no layer brings forth.
-    "s4d": {"embedding.weight": (83, 24), "blocks.0.C": (24, 4, 2), "blocks.1.D": (24,)},
+    # The two parts of a complex number stay; the state is a table's, which no layer brings forth.
+    "s4d": {"embedding.weight": (83, 24), "blocks.0.C": (24, 2, 2), "blocks.1.D": (24,)},
     "experts_loop": {
         "first.weight": (24, 12),
         "layers.0.gate.weight": (4, 24),
