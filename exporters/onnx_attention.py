@@ -12,7 +12,7 @@ from typing import Any
 import onnx
 import torch
 
-from graphprune.exporters.onnx_ops import onnx_translation
+from graphprune.exporters.onnx_ops import like, onnx_translation
 
 
 def attention(  # noqa: PLR0913 - the operator's own
@@ -45,28 +45,30 @@ def attention(  # noqa: PLR0913 - the operator's own
         turned, value = _repeated(turned, key, query), _repeated(value, value, query)
     if scale is None:
         scale = 1 / math.sqrt(query.shape[-1])
-    scores = opset18.MatMul(opset18.Mul(query, _like(scale, query)), turned)
+    scores = opset18.MatMul(opset18.Mul(query, like(scale, query)), turned)
+    seen = attn_mask if attn_mask is not None and attn_mask.dtype == _BOOL else None
     if is_causal:
-        ones = opset18.Expand(_like(1.0, query), _lengths(query, key))
-        seen = opset18.Cast(opset18.Trilu(ones, upper=0), to=onnx.TensorProto.BOOL)
+        ones = opset18.Expand(like(1.0, query), _lengths(query, key))
+        past = opset18.Cast(opset18.Trilu(ones, upper=0), to=_BOOL)
+        scores = _where(past, scores, _LEAST)
+    elif seen is not None:
         scores = _where(seen, scores, _LEAST)
-    elif attn_mask is not None and attn_mask.dtype == onnx.TensorProto.BOOL:
-        scores = _where(attn_mask, scores, _LEAST)
     elif attn_mask is not None:
         scores = opset18.Add(scores, attn_mask)
     weights = opset18.Softmax(scores, axis=-1)
-    if attn_mask is not None and attn_mask.dtype == onnx.TensorProto.BOOL:
-        weights = _where(attn_mask, weights, 0.0)
+    if seen is not None:
+        weights = _where(seen, weights, 0.0)
     return opset18.MatMul(weights, value)
 
 
+_BOOL = onnx.TensorProto.BOOL
 _LEAST = torch.finfo(torch.float32).min
 
 
 def _where(mask: Any, values: Any, other: float) -> Any:
     from onnxscript import opset18
 
-    return opset18.Where(mask, values, _like(other, values))
+    return opset18.Where(mask, values, like(other, values))
 
 
 def _turned(key: Any) -> Any:
@@ -96,13 +98,6 @@ def _lengths(query: Any, key: Any) -> Any:
         return opset18.Shape(operand, start=at, end=at + 1)
 
     return opset18.Concat(length(query), length(key), axis=0)
-
-
-def _like(number: float, values: Any) -> Any:
-    from onnxscript import opset18
-
-    constant: Any = opset18.Constant(value_float=number)
-    return opset18.CastLike(constant, values)
 
 
 onnx_translation(torch.ops.aten.scaled_dot_product_attention.default)(attention)

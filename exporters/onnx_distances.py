@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from graphprune.exporters.onnx_ops import onnx_translation
+from graphprune.exporters.onnx_ops import like, onnx_translation
 
 
 def distances(x: Any, y: Any, p: float = 2.0, compute_mode: Any = None) -> Any:
@@ -26,27 +26,20 @@ def distances(x: Any, y: Any, p: float = 2.0, compute_mode: Any = None) -> Any:
         opset18.Sub(opset18.Unsqueeze(x, _axis(-2)), opset18.Unsqueeze(y, _axis(-3)))
     )
     if p == 0:
-        return _sum(opset18.CastLike(opset18.Greater(gaps, _like(0.0, gaps)), gaps))
+        return _sum(opset18.CastLike(opset18.Greater(gaps, like(0.0, gaps)), gaps))
     if p == 1:
         return _sum(gaps)
     if math.isinf(p):
         return opset18.ReduceMax(gaps, _axis(-1), keepdims=0)
     if p == 2:
         return opset18.Sqrt(_sum(opset18.Mul(gaps, gaps)))
-    return opset18.Pow(_sum(opset18.Pow(gaps, _like(p, gaps))), _like(1 / p, gaps))
+    return opset18.Pow(_sum(opset18.Pow(gaps, like(p, gaps))), like(1 / p, gaps))
 
 
 def _sum(values: Any) -> Any:
     from onnxscript import opset18
 
     return opset18.ReduceSum(values, _axis(-1), keepdims=0)
-
-
-def _like(number: float, values: Any) -> Any:
-    from onnxscript import opset18
-
-    constant: Any = opset18.Constant(value_float=number)
-    return opset18.CastLike(constant, values)
 
 
 def _axis(dim: int) -> Any:

@@ -55,6 +55,14 @@ def onnx_translation(*operators: Any) -> Callable[[Translation], Translation]:
     return decorate
 
 
+def like(number: float, values: Any) -> Any:
+    """A number as a constant of a translation, in the type of ``values``."""
+    from onnxscript import opset18  # only now: it takes a second
+
+    constant: Any = opset18.Constant(value_float=number)
+    return opset18.CastLike(constant, values)
+
+
 def require_onnx(module: fx.GraphModule) -> None:
     """Refuse a graph with an operator of another library that cannot be written as ONNX.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -26,8 +27,7 @@ def label_einsum(context: Context, node: fx.Node) -> NodeLabels:
     if any(len(set(term)) < len(term) for term in terms):
         raise NotImplementedError("a diagonal")
     output = _letters(right) if arrow else _implied(terms)
-    tensors = [operand for operand in operands if isinstance(operand, fx.Node)]
-    return Axes(tuple(terms), (output,), frozenset()).label(context, node, list(tensors))
+    return _product(context, node, operands, terms, output)
 
 
 def _letters(term: str) -> Term:
@@ -52,21 +52,22 @@ def label_tensordot(context: Context, node: fx.Node) -> NodeLabels:
     for i, j in pairs:
         second[j] = first[i]
     summed = {first[i] for i, _ in pairs}
-    return _product(context, node, [first, second], [n for n in first + second if n not in summed])
+    left = [name for name in first + second if name not in summed]
+    return _product(context, node, (x, y), [first, second], left)
 
 
 def label_inner(context: Context, node: fx.Node) -> NodeLabels:
     """inner(x (…, K), y (…, K)): over the last dimension, all others side by side."""
     x, y = node.args[:2]
     first, second = [f"x{dim}" for dim in _dims(x)[:-1]], [f"y{dim}" for dim in _dims(y)[:-1]]
-    return _product(context, node, [[*first, "k"], [*second, "k"]], [*first, *second])
+    return _product(context, node, (x, y), [[*first, "k"], [*second, "k"]], [*first, *second])
 
 
 def label_bilinear(context: Context, node: fx.Node) -> NodeLabels:
     """bilinear(x (…, I), y (…, J), weight (O, I, J), bias (O,)): (…, O)."""
     bias = [["o"]] if len(node.args) > 3 and isinstance(node.args[3], fx.Node) else []
-    operands = [["...", "i"], ["...", "j"], ["o", "i", "j"], *bias]
-    return _product(context, node, operands, ["...", "o"])
+    terms = [["...", "i"], ["...", "j"], ["o", "i", "j"], *bias]
+    return _product(context, node, node.args[: len(terms)], terms, ["...", "o"])
 
 
 def _dims(tensor: Any) -> range:
@@ -74,11 +75,14 @@ def _dims(tensor: Any) -> range:
 
 
 def _product(
-    context: Context, node: fx.Node, operands: list[list[str]], output: list[str]
+    context: Context,
+    node: fx.Node,
+    operands: Sequence[Any],
+    terms: Sequence[Sequence[str]],
+    output: Sequence[str],
 ) -> NodeLabels:
-    axes = Axes(tuple(map(tuple, operands)), (tuple(output),), frozenset())
-    tensors = [argument for argument in node.args if isinstance(argument, fx.Node)]
-    return axes.label(context, node, list(tensors[: len(operands)]))
+    axes = Axes(tuple(map(tuple, terms)), (tuple(output),), frozenset())
+    return axes.label(context, node, list(operands))
 
 
 register(Rule(label_einsum), aten.einsum.default)
