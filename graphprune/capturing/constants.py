@@ -13,9 +13,15 @@ import torch
 from torch import fx, nn
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, get_proxy_slot
 from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
-_QUESTIONS = frozenset(("__bool__", "__int__", "__float__", "__index__", "item", "equal"))
+_QUESTIONS = frozenset(
+    (
+        *("__bool__", "__int__", "__float__", "__index__", "__contains__"),
+        *("item", "tolist", "numpy", "equal", "allclose"),
+    )
+)
 
 LARGEST = 2**22
 """Elements of a tensor beyond which it is not computed for the sake of a question."""
@@ -45,17 +51,19 @@ class AnswerConstants(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Answer, or pass the call on."""
-        if getattr(func, "__name__", "") in _QUESTIONS and not kwargs:
-            known = [self._value(argument) for argument in args]
-            if known and all(isinstance(value, torch.Tensor) for value in known):
+        if getattr(func, "__name__", "") in _QUESTIONS:
+            given, tree = pytree.tree_flatten((args, kwargs or {}))
+            known = [self._value(one) if isinstance(one, torch.Tensor) else one for one in given]
+            if not any(one is None for one in known):
+                known_args, known_kwargs = pytree.tree_unflatten(known, tree)
                 with _disable_current_modes(), torch._C.DisableTorchFunction():
-                    return func(*known)
+                    return func(*known_args, **known_kwargs)
         return func(*args, **(kwargs or {}))
 
-    def _value(self, tensor: Any) -> torch.Tensor | None:
+    def _value(self, tensor: torch.Tensor) -> torch.Tensor | None:
         """The real tensor behind a traced one; None where it is not known."""
         mode = get_proxy_mode()
-        if mode is None or not isinstance(tensor, torch.Tensor):
+        if mode is None:
             return None
         slot = get_proxy_slot(tensor, mode.tracer, None)
         node = getattr(getattr(slot, "proxy", None), "node", None)
@@ -115,6 +123,9 @@ def _made_of(node: fx.Node) -> list[fx.Node] | None:
 
 
 def _is_small_and_real(value: Any) -> bool:
+    """Whether it is a tensor, or several as of ``unbind``, with numbers and few of them."""
+    if isinstance(value, tuple | list):
+        return all(_is_small_and_real(one) for one in value)
     kind = torch._subclasses.FakeTensor
     if not isinstance(value, torch.Tensor) or isinstance(value, kind) or value.is_meta:
         return False

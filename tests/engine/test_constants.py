@@ -44,12 +44,19 @@ ANSWERED: dict[str, Callable[[Asking, Tensor], bool]] = {
     "one element of a buffer": lambda model, x: model.mask[0, 1].item() > 0,
     "its sum as a number": lambda model, x: int(model.mask.sum()) == 3,
     "equal tensors": lambda model, x: torch.equal(model.mask, model.mask.clone()),
+    "a list of its numbers": lambda model, x: torch.arange(1, x.dim() + 1).tolist() == [1, 2],
+    "its elements one by one": lambda model, x: sum(int(i) for i in model.mask[0]) == 2,
+    "whether a number is in it": lambda model, x: 5 in torch.arange(3),
+    "an array of numpy": lambda model, x: bool(model.mask.numpy()[0, 1] > 0),
+    "tensors nearly equal": lambda model, x: torch.allclose(model.seen, model.seen + 1e-9),
     "no": lambda model, x: bool(model.mask.all()),
 }
 
 LEFT: dict[str, Callable[[Asking, Tensor], bool]] = {
     "an input": lambda model, x: bool((x > 0).all()),
     "an input and a buffer": lambda model, x: bool((model.mask + x[:1] > 0).any()),
+    "numbers of an input": lambda model, x: 5.0 in x[0].tolist(),
+    "an input nearly equal": lambda model, x: torch.allclose(x, model.mask[:2]),
     "a parameter, which may be trained": lambda model, x: bool((model.weight > 0).all()),
     "what an input is written into": _written,
     "chance": lambda model, x: bool((torch.rand(3) + model.mask[0] > 0.5).all()),
