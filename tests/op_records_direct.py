@@ -98,7 +98,21 @@ def _recurrent(kind: str, gates: int) -> Record:
     return R(kind, "b n d, c d, c c -> b n c", call, "c d")
 
 
+def _projected() -> Record:
+    """An LSTM whose hidden state is a projection of its cells; both are thinned."""
+
+    def call(
+        x: torch.Tensor, w: torch.Tensor, u: torch.Tensor, p: torch.Tensor, s: dict[str, int]
+    ) -> torch.Tensor:
+        states = (x.new_zeros(1, 2, s["o"]), x.new_zeros(1, 2, s["c"]))
+        weights = [torch.cat([part * (gate + 1) for gate in range(4)]) for part in (w, u)]
+        return torch.lstm(x, states, [*weights, p], False, 1, 0.0, False, False, True)[0]
+
+    return R("lstm, projected", "b n d, c d, c o, o c -> b n o", call, "c d o")
+
+
 RECURRENT = [
+    _projected(),
     _recurrent("lstm", 4),
     _recurrent("gru", 3),
     _recurrent("rnn_tanh", 1),

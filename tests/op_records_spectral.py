@@ -56,6 +56,11 @@ SPECTRAL = [
         ).flatten(2),
     ),
     Record(
+        "conjugates",
+        "b c w -> b c w",
+        lambda x, s: (torch.complex(x, x * 2) * torch.complex(x, x + 1).conj()).resolve_conj().imag,
+    ),
+    Record(
         "real, imag",
         "b c w -> b c w",
         lambda x, s: torch.complex(x, x * 2).imag + torch.complex(x, x).square().real,

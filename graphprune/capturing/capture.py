@@ -79,13 +79,13 @@ def capture(model: torch.nn.Module | Any, example_inputs: Any, *, dynamic: bool 
     Raises:
         ModelError: torch.export cannot capture the model; the message carries its reason.
         DataError: an exported program does not take such inputs.
-        UsageError: a submodule cannot be reached by its name.
+        UsageError: a submodule is TorchScript, or cannot be reached by its name.
     """
     args, kwargs = normalise_inputs(example_inputs)
     if isinstance(model, torch.export.ExportedProgram):
         program = model
     elif isinstance(model, torch.nn.Module):
-        _refuse_hidden(model)
+        _refuse_unreadable(model)
         register_dataclasses((args, kwargs))
         with _evaluation_mode(model), torch.no_grad():
             try:
@@ -116,9 +116,15 @@ def _returns_dataclasses(
             return False
 
 
-def _refuse_hidden(model: torch.nn.Module) -> None:
-    """Refuse a submodule named like something its owner's class has, such as ``type``."""
+def _refuse_unreadable(model: torch.nn.Module) -> None:
+    """Refuse TorchScript, and a submodule named like something its owner's class has (``type``)."""
     for name, owner in model.named_modules():
+        if isinstance(owner, torch.jit.ScriptModule):
+            place = f"submodule {name!r}" if name else "the model"
+            raise UsageError(
+                f"{place} is TorchScript, whose graph cannot be exported; "
+                "put the nn.Module it was made from in its place"
+            )
         for key, child in owner.named_children():
             if getattr(owner, key, None) is not child:
                 place = f"{name}.{key}" if name else key

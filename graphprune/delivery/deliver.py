@@ -12,7 +12,7 @@ from torch import nn
 
 from graphprune.capturing.capture import Captured
 from graphprune.delivery.measure import call, latencies
-from graphprune.errors import ModelError
+from graphprune.errors import CertificateError, ModelError
 from graphprune.exporters.onnx import export_onnx
 from graphprune.exporters.onnx_ops import WITHOUT_ONNX, require_onnx
 from graphprune.exporters.output_folder import output_folder
@@ -120,7 +120,12 @@ def _certify_files(
     proved: Certificate, small: Captured, for_onnx: Captured | None, place: Path
 ) -> Certificate:
     limit, onnx = proved.limit, for_onnx is not None
-    onnx_error = certify_onnx(for_onnx, place / "model.onnx", limit=limit) if for_onnx else {}
+    try:
+        onnx_error = certify_onnx(for_onnx, place / "model.onnx", limit=limit) if for_onnx else {}
+    except CertificateError as failed:
+        wide = any(p.dtype == torch.float64 for p in small.module.parameters())
+        hint = "convert the model with model.float() first, or " if wide else ""
+        raise CertificateError(f"{failed}; {hint}{WITHOUT_ONNX}") from failed
     reload_error, reload_onnx = certify_reload(place, small, limit=limit, onnx=onnx)
     return dataclasses.replace(
         proved, onnx_error=onnx_error, reload_error=reload_error, reload_onnx_error=reload_onnx

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 
 import torch
 
@@ -39,14 +40,21 @@ def with_batch(captured: Captured, size: int) -> Inputs:
 
 
 def fresh_inputs(
-    captured: Captured, seed: int, size: int | None = None, *, integers: str = "drawn"
+    captured: Captured, seed: int, size: int | None = None, *, permuted: Collection[int] = ()
 ) -> Inputs:
     """Random inputs like the examples, of batch ``size`` (None: that of the examples).
 
     Floats are normal with the mean and standard deviation of the example and stay within its
     range (to a constant example a standard normal is added); integers are uniform over the
     example's range; masks (bools, integers all 0 or 1) only change places along the batch, so
-    that no mask arises that hides everything. With ``integers="permuted"`` so do all integers.
+    that no mask arises that hides everything.
+
+    Args:
+        captured: tells the examples.
+        seed: of the values.
+        size: of the batch; None: that of the examples.
+        permuted: positions among the tensors of integers that are not drawn, but change places
+            along the batch like masks.
 
     Returns:
         ``(args, kwargs)`` with the examples' dtypes and devices; the same for the same seed.
@@ -57,8 +65,8 @@ def fresh_inputs(
     )
     leaves = tensor_leaves((args, kwargs))
     drawn = [
-        _draw(leaf, dim, generator, integers == "permuted").to(leaf.device)
-        for leaf, dim in zip(leaves, captured.batch_dims, strict=True)
+        _draw(leaf, dim, generator, place in permuted).to(leaf.device)
+        for place, (leaf, dim) in enumerate(zip(leaves, captured.batch_dims, strict=True))
     ]
     args, kwargs = replace_tensors((args, kwargs), drawn)
     return args, kwargs

@@ -12,6 +12,7 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import fx
+from torch.utils import _pytree as pytree
 
 from graphprune.errors import CertificateError, ModelError
 from graphprune.graph.operators import foreign_calls, home_of, import_root
@@ -51,8 +52,19 @@ def operator_modules(module: fx.GraphModule) -> dict[str, Path]:
 
 
 def require_reloadable(module: fx.GraphModule) -> None:
-    """Refuse a graph that no other process could run; see :func:`operator_modules`."""
+    """Refuse a graph that no other process could run; see :func:`operator_modules`.
+
+    Raises:
+        ModelError: it calls an operator that cannot be found again, or returns a string, which
+            torch.export writes and cannot read.
+    """
     operator_modules(module)
+    for leaf in pytree.tree_leaves(module.graph.output_node().args):
+        if isinstance(leaf, str):
+            raise ModelError(
+                f"the model returns the string {leaf!r}, which a .pt2 file cannot hold; "
+                "return tensors, numbers and None, or use result.model as it is"
+            )
 
 
 def reloaded_outputs(

@@ -46,6 +46,12 @@ _UNTAGGED = (
     "contiguous",
     "detach",
     "alias",
+    # Views of which the elements are read with another sign.
+    "_conj",
+    "conj",
+    "resolve_conj",
+    "_neg_view",
+    "resolve_neg",
 )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import fx
@@ -20,36 +21,60 @@ def label_recurrent(context: Context, node: fx.Node) -> NodeLabels:
 
     Layers and directions share one tensor of states, so they keep the same hidden units. A unit
     whose weights and biases are zero stays at zero, so masked inputs suffice for the reference.
+    An LSTM's hidden state may be a projection of its cells (Sak et al. 2014); cells and what they
+    are projected to are then thinned apart.
     """
-    x, weights = get_argument(node, "input"), get_argument(node, "params")
+    x = get_argument(node, "input")
     assert isinstance(x, fx.Node)
-    reason = f"hidden units of {node.name}"
     rank = len(shape_of(x))
     labels = [slot for slot in context.of(x) if varying(slot) != (rank - 1,)]
     context.pin(labels, f"time or batch of {node.name}")
     inputs = _one(context, x, rank - 1)
-    hidden: Slot | None = None
-    both = 2 if get_argument(node, "bidirectional") else 1
-    per_layer = (4 if get_argument(node, "has_biases") else 2) * both
-    if len(weights) != per_layer * int(get_argument(node, "num_layers")):
-        raise NotImplementedError("projected hidden states")
-    for first in range(0, len(weights), per_layer):
-        layer = weights[first : first + per_layer]
-        found = []
-        for direction in range(both):
-            own = layer[direction * per_layer // both : (direction + 1) * per_layer // both]
-            context.unite(inputs, _one(context, own[0], 1), f"input of {node.name}")
-            found.extend(_hidden_units(context, own))
-        for one, other in itertools.pairwise([*found, *([hidden] if hidden is not None else [])]):
-            context.unite(one, other, reason)
-        hidden = found[0]
-        inputs = torch.cat([hidden] * both)
-    assert hidden is not None
-    for state in _states(node):
-        context.unite(hidden, _one(context, state, len(shape_of(state)) - 1), reason)
-        rest = [slot for slot in context.of(state) if varying(slot)[-1:] != (slot.ndim - 1,)]
-        context.pin(rest, f"layers of {node.name}")
-    return _outputs(context, node, torch.cat([hidden] * both), hidden)
+    cells: list[Slot] = []
+    hidden: list[Slot] = []
+    for layer in _layers(node):
+        for own in layer:
+            context.unite(inputs, _one(context, own.weights[0], 1), f"input of {node.name}")
+            hidden.append(_one(context, own.weights[1], 1))
+            units = hidden if own.projection is None else cells
+            units.extend(_gates(context, own))
+            if own.projection is not None:
+                cells.append(_one(context, own.projection, 1))
+                hidden.append(_one(context, own.projection, 0))
+        inputs = torch.cat([hidden[-1]] * len(layer))
+    states = _states(node)
+    hidden.append(_state(context, node, states[0]))
+    units = cells or hidden
+    units.extend(_state(context, node, state) for state in states[1:])
+    for one, other in itertools.chain(itertools.pairwise(hidden), itertools.pairwise(cells)):
+        context.unite(one, other, f"hidden units of {node.name}")
+    return _outputs(context, node, [inputs, hidden[0], units[0]])
+
+
+class _Direction(NamedTuple):
+    """The parameters of one layer in one direction.
+
+    Attributes:
+        weights: from the input and from the hidden state, and their biases if there are any.
+        projection: of the cells, weight (P, H); None: the hidden state has the size of the cells.
+    """
+
+    weights: list[fx.Node]
+    projection: fx.Node | None
+
+
+def _layers(node: fx.Node) -> Iterator[list[_Direction]]:
+    """The directions of each layer."""
+    weights = get_argument(node, "params")
+    layers = int(get_argument(node, "num_layers"))
+    directions = 2 if get_argument(node, "bidirectional") else 1
+    plain = 4 if get_argument(node, "has_biases") else 2
+    count = len(weights) // (layers * directions)
+    each = [
+        _Direction(list(own[:plain]), own[plain] if count > plain else None)
+        for own in (weights[first : first + count] for first in range(0, len(weights), count))
+    ]
+    return (each[first : first + directions] for first in range(0, len(each), directions))
 
 
 def _one(context: Context, node: fx.Node, dim: int) -> Slot:
@@ -60,16 +85,22 @@ def _one(context: Context, node: fx.Node, dim: int) -> Slot:
     return torch.full((shape_of(node)[dim],), -1)
 
 
-def _hidden_units(context: Context, weights: list[fx.Node]) -> list[Slot]:
-    """Atoms of the hidden units, (H,), as each gate of each weight and bias has them."""
-    size = shape_of(weights[1])[1]
-    for weight in weights:  # one that another layer makes may be labelled across both dimensions
+def _gates(context: Context, own: _Direction) -> list[Slot]:
+    """Atoms of the units, (H,), as each gate of each weight and bias has them."""
+    size = shape_of(own.weights[1] if own.projection is None else own.projection)[1]
+    every = own.weights if own.projection is None else [*own.weights, own.projection]
+    for weight in every:  # one that another layer makes may be labelled across both dimensions
         grids = [slot for slot in context.of(weight) if len(varying(slot)) > 1]
         context.pin(grids, "elements of a recurrent weight")
-    found = [_one(context, weights[1], 1)]
-    for weight in weights:
-        found.extend(_one(context, weight, 0).reshape(-1, size).unbind(0))
-    return found
+    rows = [_one(context, weight, 0).reshape(-1, size) for weight in own.weights]
+    return [gate for weight in rows for gate in weight.unbind(0)]
+
+
+def _state(context: Context, node: fx.Node, state: fx.Node) -> Slot:
+    """Atoms of the units of a given state; its layers stay."""
+    rest = [slot for slot in context.of(state) if varying(slot)[-1:] != (slot.ndim - 1,)]
+    context.pin(rest, f"layers of {node.name}")
+    return _one(context, state, len(shape_of(state)) - 1)
 
 
 def _states(node: fx.Node) -> list[fx.Node]:
@@ -77,14 +108,14 @@ def _states(node: fx.Node) -> list[fx.Node]:
     return [given] if isinstance(given, fx.Node) else list(given)
 
 
-def _outputs(context: Context, node: fx.Node, wide: Slot, hidden: Slot) -> list[Labels]:
+def _outputs(context: Context, node: fx.Node, units: list[Slot]) -> list[Labels]:
+    """Labels of the outputs along the last dimension, from the atoms of each."""
     labels = []
     value: Any = node.meta["val"]
-    for index, tensor in enumerate(value):
-        atoms = wide if index == 0 else hidden
+    for atoms, tensor in zip(units, value, strict=False):  # all but LSTMs have one state
         slot = along(atoms, tensor.ndim - 1, tensor.ndim)
         labels.append(clean([slot]))
-    context.producers.extend((node, slot) for slot in labels[0])
+    context.producers.extend((node, slot) for output in labels for slot in output)
     return labels
 
 
@@ -100,7 +131,7 @@ def label_cell(context: Context, node: fx.Node) -> NodeLabels:
         beside = [slot for slot in context.of(value) if varying(slot) != (last,)]
         context.pin(beside, f"batch of {node.name}")
     context.unite(_one(context, x, last), _one(context, weights[0], 1), f"input of {node.name}")
-    found = _hidden_units(context, weights)
+    found = [_one(context, weights[1], 1), *_gates(context, _Direction(weights, None))]
     found += [_one(context, state, last) for state in _states(node)]
     for one, other in itertools.pairwise(found):
         context.unite(one, other, reason)

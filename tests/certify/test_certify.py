@@ -127,6 +127,27 @@ def test_onnx_with_a_batch_that_is_not_free_fails(tmp_path: Path) -> None:
         certify_onnx(captured, tmp_path / "model.onnx")
 
 
+class _Bags(nn.Module):
+    """Bags of words: one input holds words, another where each bag begins."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bags = nn.EmbeddingBag(50, 8)
+
+    def forward(self, words: torch.Tensor, begins: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.bags(words, begins)
+        return out
+
+
+def test_integers_that_may_not_change_stay_while_others_do() -> None:
+    torch.manual_seed(0)
+    begins = torch.tensor([0, 4, 7])
+    captured = capture(_Bags(), (torch.randint(0, 50, (12,)), begins))
+    examples, *drawn = check_inputs(captured)
+    assert all(torch.equal(args[1], begins) for args, _ in drawn)
+    assert not any(torch.equal(args[0], examples[0][0]) for args, _ in drawn)
+
+
 @pytest.mark.parametrize("content", [b"", b"not an onnx file", None])
 def test_onnx_that_cannot_be_loaded_fails(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:

@@ -1,0 +1,54 @@
+"""Models that are refused, and files that cannot be written: one line that says what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from graphprune import compress
+from graphprune.errors import CertificateError, ModelError, UsageError
+
+
+def _network(middle: nn.Module) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3), middle, nn.Flatten(), nn.Linear(8 * 16, 2))
+
+
+PICTURE = torch.randn(2, 3, 6, 6)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("whole", [True, False])
+def test_torchscript(whole: bool) -> None:
+    made = _network(nn.ReLU() if whole else torch.jit.script(nn.ReLU()))
+    model = torch.jit.script(made) if whole else made
+    place = "the model" if whole else "submodule '1'"
+    with pytest.raises(UsageError, match=f"{place} is TorchScript.*nn.Module it was made from"):
+        compress(model, PICTURE)
+
+
+class _Named(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = _network(nn.ReLU())
+
+    def forward(self, x: torch.Tensor) -> dict[str, object]:
+        return {"task": "digits", "scores": self.net(x)}
+
+
+def test_a_string_among_the_outputs_cannot_be_saved(tmp_path: Path) -> None:
+    result = compress(_Named(), PICTURE)
+    assert result.model(PICTURE)["task"] == "digits"
+    with pytest.raises(ModelError, match="returns the string 'digits'"):
+        result.save(tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_double_precision_that_onnxruntime_has_no_operator_for(tmp_path: Path) -> None:
+    result = compress(_network(nn.ReLU()).double(), PICTURE.double())
+    with pytest.raises(CertificateError, match=r"model\.float\(\).*or leave ONNX out"):
+        result.save(tmp_path / "out")
+    assert result.save(tmp_path / "out", onnx=False).is_dir()
