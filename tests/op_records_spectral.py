@@ -58,7 +58,10 @@ SPECTRAL = [
     Record(
         "conjugates",
         "b c w -> b c w",
-        lambda x, s: (torch.complex(x, x * 2) * torch.complex(x, x + 1).conj()).resolve_conj().imag,
+        lambda x, s: (
+            (torch.complex(x, x * 2) * torch.complex(x, x + 1).conj()).resolve_conj().imag
+            + torch.complex(x, x * 3).conj().imag.resolve_neg()
+        ),
     ),
     Record(
         "real, imag",

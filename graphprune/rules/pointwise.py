@@ -48,9 +48,7 @@ _UNTAGGED = (
     "alias",
     # Views of which the elements are read with another sign.
     "_conj",
-    "conj",
     "resolve_conj",
-    "_neg_view",
     "resolve_neg",
 )
 
