@@ -136,8 +136,10 @@ def _refuse_unreadable(model: torch.nn.Module) -> None:
 
 def _graph_module(program: torch.export.ExportedProgram) -> TrainableGraphModule:
     from graphprune.passes.drop_expands import DropExpands
+    from graphprune.passes.drop_idle import DropIdle
     from graphprune.passes.fold_constants import FoldConstants
     from graphprune.passes.fuse_moves import FuseMoves
+    from graphprune.passes.inline_regions import InlineRegions
     from graphprune.passes.normalise import Normalise
     from graphprune.passes.split_losses import SplitLosses
 
@@ -148,12 +150,10 @@ def _graph_module(program: torch.export.ExportedProgram) -> TrainableGraphModule
     for name, owner in module.named_modules():  # which buffers are not saved is lost on the way
         unsaved = owned.get_submodule(name)._non_persistent_buffers_set
         owner._non_persistent_buffers_set = {key for key in unsaved if key in owner._buffers}
-    Normalise()(module)
-    SplitLosses()(module)
-    lifted = program.graph_signature.inputs_to_lifted_tensor_constants.values()
-    FoldConstants(frozenset(lifted))(module)
-    DropExpands()(module)
-    FuseMoves()(module)
+    lifted = frozenset(program.graph_signature.inputs_to_lifted_tensor_constants.values())
+    cleaning = (InlineRegions(), DropIdle(), Normalise(), SplitLosses())
+    for step in (*cleaning, FoldConstants(lifted), DropExpands(), FuseMoves()):
+        step(module)
     return module
 
 
@@ -196,7 +196,7 @@ class _Owned(torch.nn.Module):
         for name, module in original.named_modules():
             owner = copies[name]
             if isinstance(module, fx.GraphModule) and name:
-                copies[name] = module  # the body of a higher-order op, inlined by normalise
+                copies[name] = module  # the body of a higher-order op, which inline-regions inlines
                 continue
             for key, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
                 owner.register_parameter(key, _copy(parameter, memo))
