@@ -26,6 +26,7 @@ from graphprune.exporters.base import Exporter
 from graphprune.exporters.onnx_ops import TRANSLATIONS, WITHOUT_ONNX, first_cause
 from graphprune.exporters.onnx_optimise import optimise_exactly
 from graphprune.exporters.onnx_pads import keep_pads_apart
+from graphprune.exporters.onnx_spectra import waves_written_out
 from graphprune.exporters.program import export_program, shapes_with
 from graphprune.graph.trees import to_plain
 from graphprune.graph.values import is_tensor
@@ -92,6 +93,7 @@ def export_onnx(
         "custom_translation_table": dict(TRANSLATIONS),
     }
     try:
+        program = waves_written_out(program)
         try:
             _write(program, target, optimise, options)
         except Exception:
