@@ -50,6 +50,7 @@ POINTWISE = [
         lambda x, v, g, s: F.linear(x, torch._weight_norm(v, g, 0)),
         "c o",
     ),
+    R("renorm", "b n c, o c -> b n o", lambda x, v, s: F.linear(x, v.renorm(2, 0, 0.5)), "c o"),
 ]
 
 CONTRACTIONS = [

@@ -105,8 +105,9 @@ def label_prelu(context: Context, node: fx.Node) -> Labels:
     )
 
 
-# weight_norm(v, g): each row of v divided by its length, to which what is removed adds nothing.
-_ROW_BY_ROW = ("_weight_norm", "_weight_norm_interface")
+# weight_norm(v, g): each row of v divided by its length, to which what is removed adds nothing;
+# renorm(v): each row that is longer than a bound.
+_ROW_BY_ROW = ("_weight_norm", "_weight_norm_interface", "renorm")
 
 
 def label_weight_norm(context: Context, node: fx.Node) -> NodeLabels:
