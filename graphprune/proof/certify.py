@@ -22,8 +22,9 @@ from graphprune.graph.chance import same_chance
 from graphprune.graph.state import state_kept
 from graphprune.graph.trees import Inputs, tensor_leaves
 from graphprune.graph.values import read_by
+from graphprune.io.text import reason
 from graphprune.proof.compare import limit_for, prove_equal
-from graphprune.proof.fresh_inputs import batch_size, fresh_inputs, with_batch
+from graphprune.proof.fresh_inputs import batch_size, fresh_inputs, places_of_codes, with_batch
 from graphprune.proof.onnxrun import OnnxModel
 from graphprune.proof.reload import operator_modules, reloaded_outputs
 
@@ -120,23 +121,35 @@ def check_inputs(captured: Captured, seed: int = 0, size: int | None = None) -> 
     """The examples and random inputs like them, all of one batch size (None: the examples').
 
     Where the model does not take random integers (boxes whose corners are out of order, offsets
-    that must rise), those of the examples change places along the batch.
+    that must rise), those of the examples change places along the batch; if need be, so do codes in
+    a table of floats.
     """
     examples = (captured.args, captured.kwargs) if size is None else with_batch(captured, size)
     drawn = _drawn(captured, seed, size)
     leaves = tensor_leaves(examples)
-    whole_numbers = {i for i, leaf in enumerate(leaves) if not leaf.dtype.is_floating_point}
-    if whole_numbers and not _runs(captured.module, drawn):
-        tolerated = {
-            one
-            for one in whole_numbers
-            if len(whole_numbers) > 1
-            and _runs(captured.module, _drawn(captured, seed, size, whole_numbers - {one}))
-        }
-        drawn = _drawn(captured, seed, size, whole_numbers - tolerated)
-        if tolerated and not _runs(captured.module, drawn):
-            drawn = _drawn(captured, seed, size, whole_numbers)
+    integers = {i for i, leaf in enumerate(leaves) if not leaf.dtype.is_floating_point}
+    codes = places_of_codes(captured)
+    if (integers or codes) and not _runs(captured.module, drawn):
+        drawn = _with_integers(captured, seed, size, integers)
+        if codes and not _runs(captured.module, drawn):
+            drawn = _drawn(captured, seed, size, integers | codes)
     return [examples, *drawn]
+
+
+def _with_integers(
+    captured: Captured, seed: int, size: int | None, integers: set[int]
+) -> list[Inputs]:
+    """Inputs in which as many tensors of integers are drawn as the model takes."""
+    tolerated = {
+        one
+        for one in integers
+        if len(integers) > 1
+        and _runs(captured.module, _drawn(captured, seed, size, integers - {one}))
+    }
+    drawn = _drawn(captured, seed, size, integers - tolerated)
+    if tolerated and not _runs(captured.module, drawn):
+        drawn = _drawn(captured, seed, size, integers)
+    return drawn
 
 
 def _drawn(
@@ -170,10 +183,16 @@ def certify_shrink(
 
     Raises:
         CertificateError: the error exceeds the limit, is not a number, or the outputs do not vary
-            with the inputs, so that equality proves nothing.
+            with the inputs, so that equality proves nothing; or the model fails on an input.
     """
     part = "shrunk model against masked reference"
-    actual, expected = _outputs(small, inputs), _outputs(reference, inputs)
+    try:
+        actual, expected = _outputs(small, inputs), _outputs(reference, inputs)
+    except (IndexError, RuntimeError, ValueError) as error:
+        raise CertificateError(
+            f"certificate failed: {part}: {reason(error)}; if the example inputs hold codes that "
+            "must stay in a range, give a batch of several, with all of the range"
+        ) from error
     return _judge(part, actual, expected, limit, independent_outputs(small))
 
 

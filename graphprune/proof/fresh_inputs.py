@@ -53,8 +53,8 @@ def fresh_inputs(
         captured: tells the examples.
         seed: of the values.
         size: of the batch; None: that of the examples.
-        permuted: positions among the tensors of integers that are not drawn, but change places
-            along the batch like masks.
+        permuted: positions among the tensors of those whose integers are not drawn, but change
+            places along the batch like masks; of floats, what is a whole number in every example.
 
     Returns:
         ``(args, kwargs)`` with the examples' dtypes and devices; the same for the same seed.
@@ -85,13 +85,36 @@ def _draw(
         wide = value.to(torch.float64)
         noise = torch.randn(wide.shape, generator=generator, dtype=torch.float64)
         low, high = wide.min(), wide.max()
-        if low == high:
-            return (wide + noise).to(value.dtype)
-        return (wide.mean() + wide.std() * noise).clamp(low, high).to(value.dtype)
+        scaled = (wide.mean() + wide.std() * noise).clamp(low, high)
+        drawn = wide + noise if low == high else scaled
+        if permuted:
+            drawn = torch.where(_whole(wide, dim), _moved(wide, dim, generator), drawn)
+        return drawn.to(value.dtype)
     low_int, high_int = int(value.min()), int(value.max())
     if permuted or (low_int >= 0 and high_int <= 1):
-        if dim is None:
-            return value.clone()
-        return value.index_select(dim, torch.randperm(value.shape[dim], generator=generator))
-    drawn = torch.randint(low_int, high_int + 1, value.shape, generator=generator)
-    return drawn.to(value.dtype)
+        return _moved(value, dim, generator)
+    integers = torch.randint(low_int, high_int + 1, value.shape, generator=generator)
+    return integers.to(value.dtype)
+
+
+def _moved(value: torch.Tensor, dim: int | None, generator: torch.Generator) -> torch.Tensor:
+    """The value with its examples in another order."""
+    if dim is None:
+        return value.clone()
+    return value.index_select(dim, torch.randperm(value.shape[dim], generator=generator))
+
+
+def _whole(value: torch.Tensor, dim: int | None) -> torch.Tensor:
+    """Where a tensor holds whole numbers, in all examples alike."""
+    whole = value == value.round()
+    return whole if dim is None else whole.all(dim, keepdim=True)
+
+
+def places_of_codes(captured: Captured) -> set[int]:
+    """Positions, among the tensors given, of floats that hold whole numbers somewhere."""
+    leaves = tensor_leaves((captured.args, captured.kwargs))
+    return {
+        place
+        for place, (leaf, dim) in enumerate(zip(leaves, captured.batch_dims, strict=True))
+        if leaf.dtype.is_floating_point and leaf.numel() > 0 and _whole(leaf.detach(), dim).any()
+    }
