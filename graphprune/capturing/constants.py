@@ -23,6 +23,14 @@ _QUESTIONS = frozenset(
     )
 )
 
+_TAKE_SIZES = frozenset(
+    (
+        *("permute", "view", "reshape", "expand", "repeat", "transpose", "movedim", "narrow"),
+        *("select", "unflatten", "tile", "roll", "new_zeros", "new_ones", "zeros", "ones"),
+    )
+)
+"""Functions whose arguments, but for the first, are sizes and dimensions, never values."""
+
 LARGEST = 2**22
 """Elements of a tensor beyond which it is not computed for the sake of a question."""
 
@@ -58,7 +66,16 @@ class AnswerConstants(TorchFunctionMode):
                 known_args, known_kwargs = pytree.tree_unflatten(known, tree)
                 with _disable_current_modes(), torch._C.DisableTorchFunction():
                     return func(*known_args, **known_kwargs)
+        if getattr(func, "__name__", "") in _TAKE_SIZES:
+            args = (*args[:1], *pytree.tree_map_only(torch.Tensor, self._number, args[1:]))
         return func(*args, **(kwargs or {}))
+
+    def _number(self, tensor: torch.Tensor) -> Any:
+        """The whole number that a tensor of one is; the tensor itself where it is not known."""
+        if tensor.numel() != 1 or tensor.dtype.is_floating_point:
+            return tensor
+        known = self._value(tensor)
+        return tensor if known is None else int(known)
 
     def _value(self, tensor: torch.Tensor) -> torch.Tensor | None:
         """The real tensor behind a traced one; None where it is not known."""
@@ -117,9 +134,14 @@ def _made_of(node: fx.Node) -> list[fx.Node] | None:
         if torch.Tag.nondeterministic_seeded in getattr(one.target, "tags", ()):
             return None
         for target in [one.target, *(user.target for user in one.users)]:
-            if isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable:
+            if isinstance(target, torch._ops.OpOverload) and _writes(target):
                 return None
     return [one for one in node.graph.nodes if one in found]
+
+
+def _writes(target: torch._ops.OpOverload) -> bool:
+    """Whether it changes values; ``detach_``, with which ``torch.tensor`` ends, does not."""
+    return target._schema.is_mutable and target is not torch.ops.aten.detach_.default
 
 
 def _is_small_and_real(value: Any) -> bool:

@@ -49,7 +49,14 @@ ANSWERED: dict[str, Callable[[Asking, Tensor], bool]] = {
     "whether a number is in it": lambda model, x: 5 in torch.arange(3),
     "an array of numpy": lambda model, x: bool(model.mask.numpy()[0, 1] > 0),
     "tensors nearly equal": lambda model, x: torch.allclose(model.seen, model.seen + 1e-9),
+    "a tensor of numbers": lambda model, x: torch.tensor([3, 1]).tolist() == [3, 1],
     "no": lambda model, x: bool(model.mask.all()),
+}
+
+ORDERS: dict[str, Callable[[Asking, Tensor], Tensor]] = {
+    "one by one": lambda model, x: x.permute(*torch.cat((torch.tensor([1]), torch.arange(1)))),
+    "in a list": lambda model, x: x.permute([torch.tensor(1), torch.tensor(0)]),
+    "a size": lambda model, x: x.T.repeat(1, model.mask.sum().long()),
 }
 
 LEFT: dict[str, Callable[[Asking, Tensor], bool]] = {
@@ -75,3 +82,17 @@ def test_known_without_the_inputs(name: str) -> None:
 def test_left_to_torch_export(name: str) -> None:
     with pytest.raises(ModelError, match=r"torch.export cannot capture Asking"):
         capture(Asking(LEFT[name]).eval(), torch.randn(2, 3))
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_sizes_and_dimensions_may_be_constant_tensors(name: str) -> None:
+    """compressai's entropy model exchanges channels and batch by a tensor of dimensions."""
+
+    class Ordered(Asking):
+        def forward(self, x: Tensor) -> Tensor:
+            return ORDERS[name](self, x) * 2
+
+    model, x = Ordered(lambda model, x: True).eval(), torch.randn(2, 3)
+    module = capture(model, x).module
+    for given in (x, torch.randn(5, 3)):
+        assert torch.equal(module(given), model(given))
