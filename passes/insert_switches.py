@@ -131,7 +131,7 @@ def _check_index(site: SwitchSite, node: fx.Node) -> None:
     value = node.meta.get("val")
     if not isinstance(value, torch.Tensor):
         raise PassError(f"{where}: its value is not known to be a tensor")
-    if not value.dtype.is_floating_point:
+    if not (value.dtype.is_floating_point or value.dtype.is_complex):
         raise PassError(f"{where}: its value is {value.dtype}, only floats can be scaled")
     fits = index.ndim == value.ndim and all(
         size == 1 or size == full for size, full in zip(index.shape, shape_of(node), strict=False)

@@ -285,14 +285,11 @@ def _batch_of_two(
 
 
 def _dynamic_shapes(args: tuple[Any, ...], kwargs: dict[str, Any], batch: Any) -> Any:
-    def free(leaf: Any) -> Any:
-        return {0: batch} if isinstance(leaf, torch.Tensor) else None
-
-    shapes_args = pytree.tree_map(free, args)
-    if not kwargs:
-        return shapes_args
-    shapes_kwargs = pytree.tree_map(free, kwargs)
-    return shapes_kwargs if not args else (*shapes_args, *shapes_kwargs.values())
+    """A free first dimension of every tensor; torch puts them to the parameters of the forward."""
+    shapes = torch.export.ShapesCollection()
+    for leaf in _tensors(args, kwargs):
+        shapes[leaf] = {0: batch}
+    return shapes
 
 
 def _tensors(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]:

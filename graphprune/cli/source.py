@@ -134,7 +134,8 @@ def read_source(given: Mapping[str, Any]) -> Source:
     data = given["data"]
     bundle = load_data(data, _data_options(loaded, inputs)) if data is not None else None
     if inputs is None and bundle is not None:
-        inputs = tuple(bundle.example_batch(2)[0]), {}
+        example, _ = bundle.example_batch(2)
+        inputs = ((), example) if isinstance(example, dict) else (example, {})
     if inputs is None:
         raise ModelError(
             f"{loaded.source}: no example inputs are known for this model; "

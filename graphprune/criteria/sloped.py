@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from graphprune.errors import UsageError
+from graphprune.training.gradients import differentiating
 
 
 def gradients(
@@ -18,9 +19,10 @@ def gradients(
     """
     if not leaves or not scalar.requires_grad:
         return tuple(torch.zeros_like(leaf) for leaf in leaves)
-    return torch.autograd.grad(
-        scalar, leaves, retain_graph=retain, allow_unused=True, materialize_grads=True
-    )
+    with differentiating():
+        return torch.autograd.grad(
+            scalar, leaves, retain_graph=retain, allow_unused=True, materialize_grads=True
+        )
 
 
 def check_found(scores: Mapping[str, torch.Tensor], name: str) -> Mapping[str, torch.Tensor]:

@@ -23,6 +23,7 @@ from graphprune.switches.method import SwitchGroup, SwitchMethod
 from graphprune.switches.network import SwitchedNetwork, batch_first_groups
 from graphprune.switches.sites import SwitchSite, group_sizes
 from graphprune.training.devices import Batch, Runtime
+from graphprune.training.gradients import differentiating
 
 MOST_PASSES = 50
 """Passes over the data at most, where their number is not given: few examples tell no more."""
@@ -249,7 +250,8 @@ class _Task:
                 for _ in range(samples):
                     part = fit_of(network, inputs, target) / samples
                     if part.requires_grad:
-                        part.backward()
+                        with differentiating():
+                            part.backward()
                     fit = fit + part.detach()
                 kl = total_penalty(switches)
                 weight = self._kl_weight(step)

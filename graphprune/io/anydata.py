@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,10 @@ def as_data(obj: object, options: DataOptions | None = None) -> DataBundle:
     """Bring what a Python caller gives as data into one form.
 
     A DataLoader (its dataset and collate function are used, not its order), a Dataset, a tensor or
-    NumPy array x, a tuple (x, y) or ((x1, x2), y or None) of them, a pair of DataLoaders or
-    Datasets (training, held out), or any iterable of batches (read once, into memory).
+    NumPy array x, a tuple (x, y) or ((x1, x2), y or None) of them, a dict of them by the names of
+    the model's inputs, with the targets under ``labels`` or the like
+    (:data:`graphprune.io.examples.TARGETS`), a pair of DataLoaders or Datasets (training, held
+    out), or any iterable of batches (read once, into memory).
     Raises :class:`DataError` if it is none of these, is empty, or does not hold together.
     """
     options = options or DataOptions()
@@ -48,19 +50,30 @@ def _dataset(obj: object) -> tuple[Dataset[Any], Callable[[Any], Any]]:
         return obj, default_collate
     arrays = _whole_arrays(obj)
     if arrays is not None:
-        return ArrayDataset(*split_batch(arrays)), default_collate
+        return _held(arrays), default_collate
     if isinstance(obj, Iterable) and not isinstance(obj, (str, bytes, dict)):
         return _gather(obj), default_collate
     raise DataError(
         f"data of type {type(obj).__name__}; expected a DataLoader, a Dataset, tensors (x, y) or "
-        "x, or an iterable of batches"
+        "x or a dict of them, or an iterable of batches"
     )
 
 
+def _held(batch: Any) -> ArrayDataset:
+    """A whole data set that comes as one batch."""
+    inputs, target = split_batch(batch)
+    if isinstance(inputs, dict):
+        return ArrayDataset(tuple(inputs.values()), target, names=tuple(inputs))
+    return ArrayDataset(inputs, target)
+
+
 def _whole_arrays(obj: object) -> Any:
-    """Return x or (x, y) as tensors if ``obj`` is a whole data set held in arrays, else None."""
+    """Return x, (x, y) or a dict of tensors if ``obj`` is a whole data set, else None."""
     if isinstance(obj, (torch.Tensor, np.ndarray)):
         return torch.as_tensor(obj)
+    if isinstance(obj, Mapping):
+        held = obj.items()
+        return {k: torch.as_tensor(v) if isinstance(v, np.ndarray) else v for k, v in held}
     if not isinstance(obj, tuple) or not 1 <= len(obj) <= 2:
         return None
     first = obj[0] if isinstance(obj[0], (tuple, list)) else (obj[0],)
@@ -80,13 +93,16 @@ def _gather(batches: Iterable[Any]) -> ArrayDataset:
         raise DataError(f"reading the data raised {reason(exc)}") from exc
     if not parts:
         raise DataError("the data yield no batches")
-    columns = list(zip(*(inputs for inputs, _ in parts), strict=False))
+    names = {tuple(inputs) if isinstance(inputs, dict) else () for inputs, _ in parts}
+    given = [tuple(x.values()) if isinstance(x, dict) else x for x, _ in parts]
+    columns = list(zip(*given, strict=False))
     targets = [target for _, target in parts if target is not None]
-    if len({len(inputs) for inputs, _ in parts}) != 1 or len(targets) not in (0, len(parts)):
-        raise DataError("the batches differ in the number of inputs, or some lack targets")
+    alike = len(names) == 1 and len({len(inputs) for inputs in given}) == 1
+    if not alike or len(targets) not in (0, len(parts)):
+        raise DataError("the batches differ in their inputs, or some lack targets")
     try:
         joined = tuple(torch.cat(column) for column in columns)
-        return ArrayDataset(joined, torch.cat(targets) if targets else None)
+        return ArrayDataset(joined, torch.cat(targets) if targets else None, names=names.pop())
     except (RuntimeError, TypeError) as exc:
         raise DataError(
             f"the batches do not join along dim 0: {reason(exc, 120)}; give a DataLoader over a "

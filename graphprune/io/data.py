@@ -13,9 +13,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset, default_collate, random_split
 
 from graphprune.errors import DataError
-from graphprune.io.examples import ArrayDataset, Batch, collated, split_batch
+from graphprune.io.examples import ArrayDataset, Batch, Given, collated, split_batch
 from graphprune.io.inputs import check_finite, check_inputs_fit
-from graphprune.io.loss import check_labels, class_scores
+from graphprune.io.loss import IGNORED_LABEL, check_labels, class_scores
 from graphprune.io.text import reason
 
 
@@ -48,7 +48,8 @@ class DataBundle:
     """Examples to learn from and examples to judge by.
 
     ``collate`` makes a batch of a list of examples. ``num_classes``, once known, lets every
-    batch be checked for labels out of range.
+    batch be checked for labels out of range; ``arrange``, once the model is known, gives the inputs
+    of every batch the form in which it takes them.
     """
 
     train: Dataset[Any]
@@ -56,6 +57,7 @@ class DataBundle:
     has_labels: bool
     collate: Callable[[Any], Any] = field(default=default_collate, repr=False)
     num_classes: int | None = None
+    arrange: Callable[[Given], Given] | None = field(default=None, repr=False)
 
     @property
     def num_examples(self) -> int:
@@ -71,7 +73,7 @@ class DataBundle:
         holdout: bool = False,
         drop_last: bool = False,
     ) -> DataLoader[Any]:
-        """Return a DataLoader of ``(inputs tuple, target or None)``, on the CPU.
+        """Return a DataLoader of ``(inputs, target or None)``, on the CPU.
 
         The order depends on ``seed`` alone. Iterating raises :class:`DataError` at a batch with
         NaN, labels out of range, or another form than the first.
@@ -95,7 +97,9 @@ class DataBundle:
         inputs, target = split_batch(collated(self.collate, examples))
         if (target is not None) != self.has_labels:
             raise DataError("some batches have targets and others have none")
-        check_finite(inputs, "the data")
+        if self.arrange is not None:
+            inputs = self.arrange(inputs)
+        check_finite(_tensors(inputs), "the data")
         if target is not None:
             check_finite((target,), "the targets")
             if self.num_classes is not None:
@@ -143,8 +147,11 @@ def check_data_fits(
     Raises :class:`DataError` for shapes or dtypes that differ, NaN, or labels out of range.
     """
     inputs, target = data.example_batch(2)
-    output = check_inputs_fit(model, inputs, expected=expected)
+    named = isinstance(inputs, dict)
+    args, kwargs = ((), inputs) if isinstance(inputs, dict) else (inputs, {})
+    output = check_inputs_fit(model, args, kwargs, expected=None if named else expected)
     if target is not None and labels_are_classes:
+        _refuse_copied_labels(_tensors(inputs), target)
         classes = class_scores(output, target).shape[1]
         data = dataclasses.replace(data, num_classes=classes)
     for dataset in (data.train, data.holdout):
@@ -157,6 +164,27 @@ def check_data_fits(
             if data.num_classes is not None:
                 check_labels(arrays.target, data.num_classes)
     return data
+
+
+def _refuse_copied_labels(inputs: Sequence[torch.Tensor], target: torch.Tensor) -> None:
+    """Refuse labels that say what the input says already.
+
+    Data for language models hold their inputs once more as labels, for a loss that looks one
+    position ahead. Compared position by position they would teach the model to copy.
+    """
+    known = target != IGNORED_LABEL
+    for tensor in inputs:
+        same = tensor.shape == target.shape and tensor.dtype == target.dtype
+        if same and target.ndim > 1 and bool((tensor == target)[known].all()):
+            raise DataError(
+                "the labels are the inputs themselves, as for a language model whose loss looks "
+                "one position ahead; give such a loss (loss=, --loss), or leave the labels out"
+            )
+
+
+def _tensors(inputs: Given) -> list[torch.Tensor]:
+    values = inputs.values() if isinstance(inputs, dict) else inputs
+    return [value for value in values if isinstance(value, torch.Tensor)]
 
 
 def _length(dataset: Dataset[Any]) -> int:

@@ -15,13 +15,12 @@ import torch
 from graphprune.errors import DataError
 from graphprune.io.anydata import as_data
 from graphprune.io.data import DataBundle, DataOptions, bundle
-from graphprune.io.examples import ArrayDataset
+from graphprune.io.examples import TARGETS, ArrayDataset
 from graphprune.io.images import load_image_folder
 from graphprune.io.imports import call_user, import_callable, is_import_spec
 from graphprune.io.text import few, one_line, reason
 
 _INPUTS = ("x", "inputs", "input", "images", "image", "data", "features")
-_TARGETS = ("y", "targets", "target", "labels", "label")
 _TRAIN = ("train", "training", "tr")
 _HOLDOUT = ("val", "valid", "validation", "test", "holdout", "eval")
 _KINDS = "an .npz file, a folder of class folders of images, or package.module:function"
@@ -89,8 +88,8 @@ def load_npz(path: Path, options: DataOptions) -> DataBundle:
             f"{source}: no inputs in it, only {few(arrays, 6) or 'nothing'}; name the arrays x and "
             "y (or x_train, y_train, x_test, y_test)"
         )
-    y = _pick(arrays, _TARGETS, ("", *_TRAIN))
-    held_x, held_y = _pick(arrays, _INPUTS, _HOLDOUT), _pick(arrays, _TARGETS, _HOLDOUT)
+    y = _pick(arrays, TARGETS, ("", *_TRAIN))
+    held_x, held_y = _pick(arrays, _INPUTS, _HOLDOUT), _pick(arrays, TARGETS, _HOLDOUT)
     learn = _dataset(train, y, options, source)
     # A held-out set without labels cannot judge a model that learns from labels.
     judge = held_x is not None and (held_y is None) == (y is None)

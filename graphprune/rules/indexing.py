@@ -109,6 +109,12 @@ def leaf_positions(context: Context, node: fx.Node, leaf: fx.Node) -> list[Slot]
     return [] if leaf is node.args[2] and _positions(node) is not None else None
 
 
+def holds_positions(leaf: fx.Node) -> bool:
+    """Whether a constant holds positions alone, which a cut renumbers."""
+    readers = [user for user in leaf.users if user.target is aten.index_select.default]
+    return any(user.args[2] is leaf and _positions(user) is not None for user in readers)
+
+
 def rewrite_positions(rewriter: Rewriter, node: fx.Node) -> None:
     """What is selected is renumbered among what is kept."""
     source, index = node.args[0], node.args[2]

@@ -27,7 +27,8 @@ def switch_sites(analysis: Analysis) -> tuple[SwitchSite, ...]:
     """One site for every place where a group's channels come forth, all on the group's one switch.
 
     A producer whose input already holds the channels (a depthwise convolution) is skipped: its
-    input is scaled, so its output is.
+    input is scaled, so its output is. So is a place whose channels lie along the first dimension,
+    that of the batch (rows of a table of parameters).
     """
     owner: dict[int, ChannelGroup] = {
         int(one): group for group in analysis.groups for one in group.channels
@@ -41,7 +42,7 @@ def switch_sites(analysis: Analysis) -> tuple[SwitchSite, ...]:
             last = _after_affine(node)
             for place in analysis.context.of(last):
                 index = positions(analysis, group, place)
-                if bool((index >= 0).any()):
+                if bool((index >= 0).any()) and _keeps_batch(index):
                     key = (last.name, group.name, index.numpy().tobytes())
                     sites.setdefault(key, SwitchSite(last.name, group.name, index))
     return tuple(sites.values())
@@ -49,6 +50,10 @@ def switch_sites(analysis: Analysis) -> tuple[SwitchSite, ...]:
 
 def _channels(analysis: Analysis, slot: Slot, owner: dict[int, ChannelGroup]) -> list[int]:
     return [int(c) for c in set(analysis.slot_classes(slot).reshape(-1).tolist()) if c in owner]
+
+
+def _keeps_batch(index: torch.Tensor) -> bool:
+    return index.ndim > 0 and index.shape[0] == 1
 
 
 def _passes_on(analysis: Analysis, node: fx.Node, group: ChannelGroup) -> bool:

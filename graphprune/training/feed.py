@@ -12,6 +12,7 @@ from graphprune.capturing.capture import Captured
 from graphprune.errors import DataError
 from graphprune.graph.trees import Inputs, tensor_leaves
 from graphprune.io import DataBundle, Loss, as_data, check_data_fits
+from graphprune.training.binding import Binding
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def prepared(data: Any, captured: Captured, batch_size: int, loss: Loss | None) 
     """
     if batch_size < 1:
         raise DataError(f"batch_size is {batch_size}; give at least 1")
-    bundle = as_data(data)
+    bundle = replace(as_data(data), arrange=Binding.of(captured))
     feed = feed_for(captured, bundle, batch_size)
     expected = (captured.args, captured.kwargs) if not captured.kwargs else None
     if feed.fixed:  # the check runs two examples, which such a model may not accept

@@ -15,6 +15,7 @@ from torch import nn
 from graphprune.errors import DataError, UsageError
 from graphprune.progress import LossLog, Progress
 from graphprune.training.devices import Batch, Runtime, module_device, move, run_module
+from graphprune.training.gradients import differentiating
 from graphprune.training.objective import Objective
 
 
@@ -180,7 +181,8 @@ class _Run:
         optimizer.zero_grad(set_to_none=True)
         with self.runtime.autocast():
             losses = self.objective(run_module(module, inputs), inputs, target)
-        losses["loss"].backward()
+        with differentiating():
+            losses["loss"].backward()
         parameters = [p for p in module.parameters() if p.grad is not None]
         self.runtime.average_gradients(parameters)
         if self.config.max_gradient > 0:

@@ -1,0 +1,30 @@
+"""Errors of differentiation, said for the user."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from graphprune.errors import TrainingError
+from graphprune.io.text import reason
+
+
+@contextlib.contextmanager
+def differentiating() -> Iterator[None]:
+    """Inside the block, a backward pass that torch refuses is an error of one line.
+
+    Raises:
+        TrainingError: the model has no gradients, for it writes over a value that they need, or an
+            operator has no derivative. Lack of memory is passed on as it is.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise TrainingError(
+            f"the model cannot be trained: {reason(error)}; mend its forward, or use a method "
+            "that needs no gradients (l2) without fine-tuning"
+        ) from error
