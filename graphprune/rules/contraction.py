@@ -176,7 +176,7 @@ def label_convolution(context: Context, node: fx.Node) -> Labels:
         right = split_dim(flat, 0, (groups, outputs))
     tail = (1,) * space
     right = tuple(slot.reshape(1, *slot.shape, *tail) for slot in right)
-    if inputs == 1 and groups > 1:
+    if inputs == 1 and groups > 1 and any(1 in varying(slot) for slot in left):
         # Depthwise: a channel is a whole group, so its outputs go with it.
         right = context.lock(right, [2], f"outputs of one group of {node.name}")
     left_shape = (x_shape[0], groups, 1, inputs, *x_shape[2:])

@@ -30,6 +30,11 @@ def _detached_positions(m: Net, x: Tensor) -> Tensor:
     return m.out(torch.index_select(m.a(x).mean((2, 3)), 1, torch.autograd.Variable(m.n.index)))
 
 
+def _filters_of_each_input(m: Net, x: Tensor) -> Tensor:
+    """Decoders of brain signals: several filters for each channel that is measured."""
+    return m.out(m.a(x).var((2, 3)).log())
+
+
 class _Index(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -41,6 +46,11 @@ FOUND: dict[str, tuple[Callable[[Net, Tensor], Tensor], dict[str, nn.Module], di
         _repeated_with_its_length,
         {"a": conv(3, 8), "b": conv(16, 2)},
         {"a.weight": 4},
+    ),
+    "several filters for each channel of the input": (
+        _filters_of_each_input,
+        {"a": nn.Conv2d(3, 12, 3, groups=3), "out": nn.Linear(12, 2)},
+        {"a.weight": 6},
     ),
     "positions of a buffer, detached": (
         _detached_positions,
