@@ -58,7 +58,10 @@ def waves(  # noqa: PLR0913 - the arguments of torch.istft
         raise NotImplementedError("istft with return_complex=True")
     hop = n_fft // 4 if hop_length is None else hop_length
     frames = spectrogram if spectrogram.dim() == 3 else spectrogram[None]
-    pieces = torch.fft.irfft(frames[:, : n_fft // 2 + 1], n_fft, dim=1)
+    half = n_fft // 2 + 1
+    if frames.shape[1] > half:  # a slice of all would be an alias, which ONNX lacks for complex
+        frames = frames[:, :half]
+    pieces = torch.fft.irfft(frames, n_fft, dim=1)
     if normalized:
         pieces = pieces * n_fft**0.5
     size = n_fft if win_length is None else win_length

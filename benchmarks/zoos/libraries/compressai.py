@@ -7,15 +7,12 @@ from typing import Any
 
 import torch
 from compressai.models import (
-    Cheng2020Anchor,
-    Cheng2020Attention,
     FactorizedPrior,
     FactorizedPriorReLU,
     JointAutoregressiveHierarchicalPriors,
     MeanScaleHyperprior,
     ScaleHyperprior,
 )
-from compressai.models.sensetime import Cheng2020AnchorCheckerboard, Elic2022Official
 from torch import nn
 
 from benchmarks.zoos.libraries import Builder
@@ -27,10 +24,6 @@ def _codec(cls: Callable[..., nn.Module], **sizes: Any) -> Builder:
 
 
 MODELS: dict[str, Builder] = {
-    "cheng2020_anchor": _codec(Cheng2020Anchor, N=16),
-    "cheng2020_attention": _codec(Cheng2020Attention, N=16),
-    "cheng2020_checkerboard": _codec(Cheng2020AnchorCheckerboard, N=16),
-    "elic2022": _codec(Elic2022Official, N=16, M=32, groups=[8, 8, 16]),
     "factorized": _codec(FactorizedPrior, N=16, M=24),
     "factorized_relu": _codec(FactorizedPriorReLU, N=16, M=24),
     "joint_autoregressive": _codec(JointAutoregressiveHierarchicalPriors, N=16, M=24),
