@@ -30,7 +30,7 @@ from graphprune.capturing.capture import normalise_inputs
 from graphprune.compressed import Compressed
 from graphprune.errors import CertificateError, GraphpruneError
 from graphprune.graph.chance import same_chance
-from graphprune.graph.trees import to_plain
+from graphprune.graph.trees import Inputs, copy_of, to_plain
 from graphprune.io.text import one_line
 from graphprune.partial.result import PartialCompressed
 from graphprune.proof.compare import limit_for, max_relative_error
@@ -111,7 +111,8 @@ def _build(zoo_name: str, name: str) -> tuple[nn.Module, Any]:
 def _runs(model: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> bool:
     """Whether the model takes inputs doubled along their first dimensions."""
     try:
-        model.eval()(*inputs[0], **inputs[1])
+        args, kwargs = copy_of(inputs)
+        model.eval()(*args, **kwargs)
     except Exception:  # noqa: BLE001 - whatever the model raises, it does not take them
         return False
     return True
@@ -201,8 +202,8 @@ def check(model: nn.Module, inputs: Any, result: Compressed | PartialCompressed)
     args, kwargs = normalise_inputs(inputs)
     with quiet():
         with same_chance():
-            expected = model.eval()(*args, **kwargs)
-        small = result.model(*args, **kwargs)
+            expected = _answer(model.eval(), (args, kwargs))
+        small = _answer(result.model, (args, kwargs))
         wrong = [] if result.certificate.passed else ["the certificate does not hold"]
         counted = isinstance(result, Compressed) and not _finds(result)
         before, after = (shapes(outputs, counted=counted) for outputs in (expected, small))
@@ -218,6 +219,11 @@ def check(model: nn.Module, inputs: Any, result: Compressed | PartialCompressed)
     return {"checked": not wrong, "wrong": wrong, "capture_error": error}
 
 
+def _answer(model: nn.Module, inputs: Inputs) -> Any:
+    args, kwargs = copy_of(inputs)  # some forwards write into their inputs, or take lists apart
+    return model(*args, **kwargs)
+
+
 def _finds(result: Compressed) -> bool:
     """Whether how large an output is depends on the values of the inputs."""
     outputs = result.stages.dense.module.graph.output_node().all_input_nodes
@@ -231,7 +237,7 @@ def _same_as_captured(
     limit = limit_for(list(graph.parameters()))
     try:
         with same_chance():
-            outputs = graph(*args, **kwargs)
+            outputs = _answer(graph, (args, kwargs))
         error = max_relative_error(outputs, expected)
     except CertificateError as failed:
         return None, f"the captured graph differs: {failed}"

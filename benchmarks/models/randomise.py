@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 
 from benchmarks.models.levelling import levelled
 from graphprune.capturing.capture import normalise_inputs
-from graphprune.graph.trees import Inputs, tensor_leaves, to_plain
+from graphprune.graph.trees import Inputs, copy_of, tensor_leaves, to_plain
 
 AFFINE_NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
 SMALL, LARGE = 0.1, 100.0
@@ -114,8 +114,8 @@ def magnification(model: nn.Module, inputs: Inputs) -> float:
 
     args, kwargs = pytree.tree_map_only(torch.Tensor, moved, inputs)
     pairs = zip(
-        tensor_leaves(to_plain(model(*inputs[0], **inputs[1]))),
-        tensor_leaves(to_plain(model(*args, **kwargs))),
+        tensor_leaves(to_plain(_answer(model, inputs))),
+        tensor_leaves(to_plain(_answer(model, (args, kwargs)))),
         strict=True,
     )
     changes = [
@@ -126,6 +126,11 @@ def magnification(model: nn.Module, inputs: Inputs) -> float:
     return max(changes, default=0.0) / NOISE
 
 
+def _answer(model: nn.Module, inputs: Inputs) -> Any:
+    args, kwargs = copy_of(inputs)  # some forwards write into their inputs, or take lists apart
+    return model(*args, **kwargs)
+
+
 def _calibrate(
     model: nn.Module,
     norms: list[_BatchNorm],
@@ -134,7 +139,7 @@ def _calibrate(
     level: bool,
 ) -> None:
     with levelled(model, level), _calibrated(norms, generator):
-        model(*inputs[0], **inputs[1])
+        _answer(model, inputs)
 
 
 @contextmanager
