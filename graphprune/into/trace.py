@@ -13,7 +13,7 @@ import torch
 from torch import fx, nn
 from torch.utils import _pytree as pytree
 
-from graphprune.graph.trees import Inputs, tensor_leaves
+from graphprune.graph.trees import Inputs, copy_of, tensor_leaves
 from graphprune.quiet import quiet
 
 _CLOSE = 2e-5
@@ -49,7 +49,7 @@ class GraphValues(fx.Interpreter):
         super().__init__(module)
         self.sums: dict[tuple[int, ...], list[_Sums]] = defaultdict(list)
         with torch.no_grad():
-            self.run(*pytree.tree_leaves(inputs), enable_io_processing=False)
+            self.run(*pytree.tree_leaves(copy_of(inputs)), enable_io_processing=False)
 
     def run_node(self, node: fx.Node) -> Any:
         """Run one node and note its tensors."""
@@ -141,7 +141,7 @@ def _run(
             stack.callback(module.register_forward_pre_hook(enter(path)).remove)
             stack.callback(module.register_forward_hook(leave(path)).remove)
         with quiet(), torch.no_grad():
-            args, kwargs = inputs
+            args, kwargs = copy_of(inputs)  # which some forwards write into, or take apart
             model(*args, **kwargs)
 
 

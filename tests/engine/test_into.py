@@ -176,6 +176,27 @@ def test_hard_coded_size_names_the_line_and_leaves_the_model_alone() -> None:
     assert_same_state(before, state(model))
 
 
+class TakesApart(nn.Module):
+    """Empties the list that it is given, and has a size in its code."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 8)
+        self.outer = nn.Linear(8, 3)
+
+    def forward(self, boxed: list[torch.Tensor], scale: float) -> torch.Tensor:
+        y = F.relu(self.inner(boxed.pop(0))) * scale
+        return self.outer(y.view(-1, 8))
+
+
+def test_inputs_that_are_taken_apart_stay_for_the_explanation() -> None:
+    model, given = TakesApart().eval(), ([torch.randn(2, 4)], 2.0)
+    result = compress(copy.deepcopy(model), given, method="l2", target="channels=0.5")
+    assert result.plan.widths == {"inner.weight": (8, 4)}
+    with pytest.raises(UsageError, match=r"TakesApart.*y\.view\(-1, 8\)"):
+        result.into(model)
+
+
 class Halves(nn.Module):
     """Two parts, as wide as each other by the code, of which one matters more by the weights."""
 
