@@ -18,6 +18,7 @@ from graphprune.exporters.onnx_ops import require_onnx
 from graphprune.importance.methods import Method
 from graphprune.importance.scoring import Scores, ranking_batches, score_channels
 from graphprune.io import Loss
+from graphprune.io.text import few
 from graphprune.passes.base import run_passes
 from graphprune.passes.drop_unread import unread_parameters
 from graphprune.preconditions import check_values
@@ -179,6 +180,11 @@ def _notes(choice: Choice, whole: Captured) -> list[str]:
     if unread:
         more = f" and {len(unread) - 1} more parameters" if len(unread) > 1 else ""
         notes.append(f"left out, for evaluation never reads them: {unread[0]}{more}")
+    if whole.left_out:
+        notes.append(
+            f"left out of the outputs: {few(whole.left_out)}, which the model could take back in, "
+            "but is not among the example inputs"
+        )
     return notes
 
 

@@ -11,9 +11,11 @@ import torch
 from torch import fx
 from torch.utils import _pytree as pytree
 
+from graphprune.capturing.carried import without_carried_state
 from graphprune.capturing.constants import AnswerConstants
 from graphprune.capturing.flexible import flex_attention_written_out, without_vmap
 from graphprune.capturing.foretold import ForetellResults
+from graphprune.capturing.keywords import keywords_spelt_out
 from graphprune.errors import DataError, ModelError, UsageError
 from graphprune.graph.graphmodule import TrainableGraphModule
 from graphprune.graph.state import state_kept
@@ -34,12 +36,15 @@ class Captured:
         args: positional example inputs (real tensors).
         kwargs: keyword example inputs.
         batch_dims: for each tensor leaf of ``(args, kwargs)`` the dimension that may vary, or None.
+        left_out: names of outputs that the graph does not return, see
+            :func:`graphprune.capturing.carried.without_carried_state`.
     """
 
     module: TrainableGraphModule
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     batch_dims: tuple[int | None, ...]
+    left_out: tuple[str, ...] = ()
 
     @property
     def dynamic_batch(self) -> bool:
@@ -82,12 +87,15 @@ def capture(model: torch.nn.Module | Any, example_inputs: Any, *, dynamic: bool 
         UsageError: a submodule is TorchScript, or cannot be reached by its name.
     """
     args, kwargs = normalise_inputs(example_inputs)
+    left_out: set[str] = set()
     if isinstance(model, torch.export.ExportedProgram):
         program = model
     elif isinstance(model, torch.nn.Module):
         _refuse_unreadable(model)
         register_dataclasses((args, kwargs))
-        with _evaluation_mode(model), torch.no_grad():
+        carried = without_carried_state(model, args, kwargs)
+        named = keywords_spelt_out(model, kwargs)
+        with _evaluation_mode(model), torch.no_grad(), carried as left_out, named:
             try:
                 program = _export(model, args, kwargs, dynamic)
             except ModelError:
@@ -101,7 +109,8 @@ def capture(model: torch.nn.Module | Any, example_inputs: Any, *, dynamic: bool 
         module.train().eval()  # the program may have been exported in training mode
         _check_program_inputs(module, args, kwargs)
     leaves = _tensors(args, kwargs)
-    return Captured(module, args, kwargs, _batch_dims(module, len(leaves)))
+    dims = _batch_dims(module, len(leaves))
+    return Captured(module, args, kwargs, dims, tuple(sorted(left_out)))
 
 
 def _returns_dataclasses(

@@ -7,6 +7,7 @@ from torch import nn
 
 from graphprune.analysis.groups import Analysis
 from graphprune.capturing.capture import Captured
+from graphprune.capturing.carried import without_carried_state
 from graphprune.errors import CertificateError, UsageError
 from graphprune.graph.chance import same_chance
 from graphprune.graph.trees import Inputs, copy_of
@@ -85,7 +86,9 @@ def _apply(
             if not progress.running:
                 raised = None if isinstance(failed, CertificateError) else failed
                 progress = Progress(progress.steps, ("",), raised)
-            raise UsageError(explain(model, sizes, progress, failed)) from failed
+            blocks = [block for group in analysis.groups for block in group.in_step]
+            heads = any(len(block.cells) > 1 for block in blocks)
+            raise UsageError(explain(model, sizes, progress, failed, heads=heads)) from failed
     for tensor, device in devices:
         tensor.data = tensor.data.to(device)
     for module, training in modes:
@@ -132,7 +135,8 @@ def _disagreement(
                     expected.append(small.module(*args, **kwargs))
                 # Some layers take another road when no gradient is wanted; both must be right.
                 args, kwargs = copy_of(inputs)  # which some forwards write into
-                with quiet(), same_chance(), torch.set_grad_enabled(number == 0):
+                carried = without_carried_state(model, args, kwargs)
+                with quiet(), same_chance(), torch.set_grad_enabled(number == 0), carried:
                     actual.append(model(*args, **kwargs))
             prove_equal(actual, expected, limit, independent=free)
         except Exception as failed:  # noqa: BLE001 - the user's forward may raise anything

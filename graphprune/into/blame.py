@@ -17,9 +17,17 @@ _OURS = (Path(torch.__file__).parent, Path(__file__).parent.parent)
 
 
 def explain(
-    model: nn.Module, sizes: dict[str, Sizes], progress: Progress, failed: Exception
+    model: nn.Module,
+    sizes: dict[str, Sizes],
+    progress: Progress,
+    failed: Exception,
+    *,
+    heads: bool = False,
 ) -> str:
-    """One line: which module's forward does not fit the small tensors, where, and what to do."""
+    """One line: which module's forward does not fit the small tensors, where, and what to do.
+
+    With ``heads``, whether there are attention heads or the like, it says that they can stay whole.
+    """
     modules = dict(model.named_modules())
     path, line = _place(sizes, progress)
     name = f"{path} ({type(modules[path]).__name__})" if path else type(model).__name__
@@ -28,9 +36,10 @@ def explain(
         what = f"its forward fixes a size{at} ({reason(progress.error)})"
     else:
         what = f"its forward gives other values than the small graph{at} ({reason(failed)})"
+    whole = " compress with --heads whole (heads='whole') if it wants its heads of one size,"
     return (
-        f"the compression does not fit {name}: {what}; "
-        "take sizes from the tensors or from attributes there, or use result.model as it is"
+        f"the compression does not fit {name}: {what}; take sizes from the tensors or from "
+        f"attributes there,{whole if heads else ''} or use result.model as it is"
     )
 
 

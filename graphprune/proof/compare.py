@@ -9,7 +9,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from graphprune.errors import CertificateError
-from graphprune.graph.trees import to_plain
+from graphprune.graph.trees import tensor_leaves, to_plain
 
 LIMITS = {
     torch.float64: 1e-6,
@@ -24,6 +24,7 @@ in another order.
 """
 
 _SHARP, _BLUNT = 10, 0.01
+_DEEPEST = 6
 
 
 def limit_for(tensors: Collection[torch.Tensor]) -> float:
@@ -129,8 +130,22 @@ def require_informative(
 
 
 def _leaves(tree: Any) -> tuple[list[str], list[Any]]:
-    found, _ = pytree.tree_flatten_with_path(to_plain(tree))
+    found, _ = pytree.tree_flatten_with_path(_opened(to_plain(tree)))
     return [f"output{pytree.keystr(path)}" for path, _ in found], [leaf for _, leaf in found]
+
+
+def _opened(tree: Any, depth: int = 0) -> Any:
+    """The tree with its foreign objects that hold tensors (boxes, caches) as dicts of them."""
+
+    def opened(leaf: Any) -> Any:
+        held = getattr(leaf, "__dict__", None)
+        if isinstance(leaf, torch.Tensor) or not held or depth > _DEEPEST:
+            return leaf
+        inside = _opened(to_plain(dict(held)), depth + 1)
+        tensors = {k: v for k, v in inside.items() if tensor_leaves(v)}
+        return {type(leaf).__name__: tensors} if tensors else leaf
+
+    return pytree.tree_map(opened, tree)
 
 
 def _pairs(actual: Any, reference: Any) -> list[tuple[str, Any, Any]]:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from graphprune import compress
+from graphprune.capturing.capture import capture
 from graphprune.compressed import Compressed
 from graphprune.errors import ModelError
 
@@ -307,3 +308,21 @@ def test_a_call_that_looks_at_values_is_counted() -> None:
     """MACs are counted on tensors without values, but istft looks at those of its window."""
     report = _halved(_Back(), torch.randn(2, 64)).report
     assert report.models["pruned"].macs < report.models["dense"].macs
+
+
+class _AnyArguments(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 8), nn.Linear(8, 2)
+
+    def forward(self, *given: torch.Tensor, **more: torch.Tensor) -> torch.Tensor:
+        return self.last(torch.relu(self.first(sum(given, start=more["shift"]))))
+
+
+def test_any_arguments_keep_a_free_batch() -> None:
+    """``*args`` and ``**kwargs`` are single parameters to torch.export; the batch was fixed."""
+    x = torch.randn(2, 6)
+    model = _AnyArguments()
+    captured = capture(model, ((x, x), {"shift": x}))
+    assert captured.batch_dims == (0, 0, 0)
+    assert "forward" not in vars(model)
