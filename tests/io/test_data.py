@@ -131,7 +131,7 @@ BAD_OBJECTS: dict[str, tuple[Callable[[], object], str]] = {
     "one example": (lambda: X[:1], "at least 2"),
     "empty tensor": (lambda: X[:0], "at least 2"),
     "lengths differ": (lambda: (X, Y[:3]), "must agree"),
-    "dict batches": (lambda: [{"x": X}], "dict"),
+    "a name that holds no tensor": (lambda: [{"x": X, "text": "a"}], "no tensor"),
     "three tensors": (lambda: [(X, X, Y)], "tuple of 3"),
     "targets missing later": (lambda: [(X, Y), X], "lack targets"),
     "batches of other shape": (lambda: [X, X[:, :2]], "do not join"),
