@@ -11,6 +11,7 @@ import torch
 from torch import fx
 from torch.utils import _pytree as pytree
 
+from graphprune.capturing.attempts import failed_calls_forgotten
 from graphprune.capturing.carried import without_carried_state
 from graphprune.capturing.constants import AnswerConstants
 from graphprune.capturing.flexible import flex_attention_written_out, without_vmap
@@ -243,7 +244,7 @@ def _export(
     failure: Exception | None = None
     for attempt_args, attempt_kwargs, shapes in attempts:
         try:
-            with quiet(), AnswerConstants(model), ForetellResults(), flex_attention_written_out():
+            with quiet(), _as_it_runs(model):
                 program = torch.export.export(
                     model, attempt_args, attempt_kwargs, dynamic_shapes=shapes, strict=False
                 )
@@ -258,6 +259,18 @@ def _export(
         f"torch.export cannot capture {type(model).__name__}: {reason[:300]}; "
         "check that the example inputs run through the model, or export it yourself to .pt2"
     ) from failure
+
+
+@contextlib.contextmanager
+def _as_it_runs(model: torch.nn.Module) -> Iterator[None]:
+    """What lets torch.export trace more of a forward, and sooner."""
+    with (
+        AnswerConstants(model),
+        ForetellResults(),
+        flex_attention_written_out(),
+        failed_calls_forgotten(),
+    ):
+        yield
 
 
 def _takes(program: torch.export.ExportedProgram, given: list[torch.Tensor]) -> bool:

@@ -35,6 +35,16 @@ def _filters_of_each_input(m: Net, x: Tensor) -> Tensor:
     return m.out(m.a(x).var((2, 3)).log())
 
 
+def _tried_with_lengths(m: Net, x: Tensor) -> Tensor:
+    """Speech's x-vectors: layers that take lengths and layers that do not, in one loop."""
+    for layer in (m.a, m.block, m.b):
+        try:
+            x = layer(x, lengths=None)
+        except TypeError:
+            x = layer(x)
+    return x
+
+
 class _Index(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -51,6 +61,11 @@ FOUND: dict[str, tuple[Callable[[Net, Tensor], Tensor], dict[str, nn.Module], di
         _filters_of_each_input,
         {"a": nn.Conv2d(3, 12, 3, groups=3), "out": nn.Linear(12, 2)},
         {"a.weight": 6},
+    ),
+    "layers that refuse an argument": (
+        _tried_with_lengths,
+        {"a": conv(3, 8), "block": nn.Sequential(nn.ReLU(), conv(8, 6)), "b": conv(6, 2)},
+        {"a.weight": 4, "block.1.weight": 3},
     ),
     "positions of a buffer, detached": (
         _detached_positions,

@@ -1,0 +1,39 @@
+"""Modules that raise while they are captured, and a forward that then goes on another way."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest import mock
+
+from torch import fx, nn
+
+
+@contextlib.contextmanager
+def failed_calls_forgotten() -> Iterator[None]:
+    """While open, a module call that raises leaves the tracer as it found it.
+
+    A forward may try a layer with an argument that some layers take, and call it without one where
+    that raises. torch.fx notes which modules are running and never strikes out one that raised; it
+    then stumbles over it.
+    """
+    call = fx.Tracer.call_module
+
+    def call_module(
+        tracer: fx.Tracer,
+        module: nn.Module,
+        forward: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        depth = len(tracer.module_stack)
+        try:
+            return call(tracer, module, forward, args, kwargs)
+        except BaseException:
+            while len(tracer.module_stack) > depth:
+                tracer.module_stack.popitem()
+            raise
+
+    with mock.patch.object(fx.Tracer, "call_module", call_module):
+        yield
