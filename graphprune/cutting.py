@@ -11,13 +11,8 @@ from graphprune.choosing.plan import Plan
 from graphprune.passes.base import run_passes
 from graphprune.passes.drop_unread import DropUnread
 from graphprune.passes.shrink import Shrink
-from graphprune.proof.certify import (
-    Certificate,
-    certify_shrink,
-    check_inputs,
-    describe_inputs,
-    model_limit,
-)
+from graphprune.proof.certify import Certificate, certify_shrink, model_limit
+from graphprune.proof.check_inputs import check_inputs, describe_inputs
 from graphprune.proof.masked import MaskedReference
 from graphprune.shrinking.embed import embed
 

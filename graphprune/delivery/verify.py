@@ -17,13 +17,8 @@ from graphprune.graph.graphmodule import TrainableGraphModule
 from graphprune.io.text import few, reason
 from graphprune.partial.report import PartialReport, read_report
 from graphprune.partial.verify import verify_parts
-from graphprune.proof.certify import (
-    Certificate,
-    certify_onnx,
-    certify_reload,
-    describe_inputs,
-    model_limit,
-)
+from graphprune.proof.certify import Certificate, certify_onnx, certify_reload, model_limit
+from graphprune.proof.check_inputs import describe_inputs
 from graphprune.proof.fresh_inputs import fixed_batch
 
 _NEEDED = ("model.pt2", "plan.json")

@@ -20,7 +20,8 @@ from graphprune.into.sizes import sizes_by_module
 from graphprune.into.state import SavedState, fill, named_tensors, unique_tensors
 from graphprune.into.trace import Call, GraphValues, Progress, follow, unknown_calls
 from graphprune.io.text import reason
-from graphprune.proof.certify import BATCHES, check_inputs, independent_outputs, model_limit
+from graphprune.proof.certify import BATCHES, independent_outputs, model_limit
+from graphprune.proof.check_inputs import check_inputs
 from graphprune.proof.compare import prove_equal
 from graphprune.proof.fresh_inputs import batch_size
 from graphprune.quiet import quiet

@@ -29,7 +29,8 @@ from graphprune.partial.place import Built, place
 from graphprune.partial.prove import certify_whole
 from graphprune.partial.result import Background, PartialCompressed
 from graphprune.partial.share import Whole, share_out
-from graphprune.proof.certify import Certificate, describe_inputs
+from graphprune.proof.certify import Certificate
+from graphprune.proof.check_inputs import describe_inputs
 
 
 def compress_parts(

@@ -9,7 +9,8 @@ from torch.utils import _pytree as pytree
 
 from graphprune.capturing.capture import Captured
 from graphprune.errors import CertificateError
-from graphprune.proof.certify import check_inputs, independent_outputs, model_limit
+from graphprune.proof.certify import independent_outputs, model_limit
+from graphprune.proof.check_inputs import check_inputs
 from graphprune.proof.compare import require_informative
 
 

@@ -23,13 +23,8 @@ from graphprune.partial.reference import PartReference
 from graphprune.partial.result import Placed
 from graphprune.passes.base import run_passes
 from graphprune.passes.shrink import Shrink
-from graphprune.proof.certify import (
-    Certificate,
-    certify_shrink,
-    check_inputs,
-    describe_inputs,
-    model_limit,
-)
+from graphprune.proof.certify import Certificate, certify_shrink, model_limit
+from graphprune.proof.check_inputs import check_inputs, describe_inputs
 
 
 @dataclass

@@ -19,7 +19,7 @@ from graphprune.io.tensors import output_tensors
 from graphprune.partial.hooks import watched_calls
 from graphprune.partial.observe import run
 from graphprune.partial.reference import PartReference
-from graphprune.proof.certify import check_inputs
+from graphprune.proof.check_inputs import check_inputs
 from graphprune.proof.compare import max_relative_error
 from graphprune.proof.fresh_inputs import fresh_inputs
 

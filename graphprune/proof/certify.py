@@ -7,29 +7,28 @@ Three parts, each usable alone: :func:`certify_shrink`, :func:`certify_onnx` and
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import fx
 
 from graphprune.capturing.capture import Captured
 from graphprune.errors import CertificateError
 from graphprune.graph.aliases import Aliases, written_arguments
-from graphprune.graph.chance import same_chance
-from graphprune.graph.state import state_kept
 from graphprune.graph.trees import Inputs, tensor_leaves
 from graphprune.graph.values import read_by
 from graphprune.io.text import reason
+from graphprune.proof.answers import answers
+from graphprune.proof.check_inputs import check_inputs, describe_inputs
 from graphprune.proof.compare import limit_for, prove_equal
-from graphprune.proof.fresh_inputs import batch_size, fresh_inputs, places_of_codes, with_batch
+from graphprune.proof.fresh_inputs import batch_size
 from graphprune.proof.onnxrun import OnnxModel
 from graphprune.proof.reload import operator_modules, reloaded_outputs
 
 BATCHES = (2, 3)
-_DRAWS = 3
 
 
 @dataclass(frozen=True)
@@ -106,64 +105,10 @@ def certify(
     return Certificate(limit, describe_inputs(seed), shrink, onnx_error, reload_error, reload_onnx)
 
 
-def describe_inputs(seed: int) -> str:
-    """The inputs of the checks, in words."""
-    return f"the examples and {_DRAWS} random inputs like them (seed {seed})"
-
-
 def model_limit(captured: Captured) -> float:
     """The limit for the least precise dtype among a model's weights and inputs."""
     inputs = tensor_leaves((captured.args, captured.kwargs))
     return limit_for([*captured.module.parameters(), *captured.module.buffers(), *inputs])
-
-
-def check_inputs(captured: Captured, seed: int = 0, size: int | None = None) -> list[Inputs]:
-    """The examples and random inputs like them, all of one batch size (None: the examples').
-
-    Where the model does not take random integers (boxes whose corners are out of order, offsets
-    that must rise), those of the examples change places along the batch; if need be, so do codes in
-    a table of floats.
-    """
-    examples = (captured.args, captured.kwargs) if size is None else with_batch(captured, size)
-    drawn = _drawn(captured, seed, size)
-    leaves = tensor_leaves(examples)
-    integers = {i for i, leaf in enumerate(leaves) if not leaf.dtype.is_floating_point}
-    codes = places_of_codes(captured)
-    if (integers or codes) and not _runs(captured.module, drawn):
-        drawn = _with_integers(captured, seed, size, integers)
-        if codes and not _runs(captured.module, drawn):
-            drawn = _drawn(captured, seed, size, integers | codes)
-    return [examples, *drawn]
-
-
-def _with_integers(
-    captured: Captured, seed: int, size: int | None, integers: set[int]
-) -> list[Inputs]:
-    """Inputs in which as many tensors of integers are drawn as the model takes."""
-    tolerated = {
-        one
-        for one in integers
-        if len(integers) > 1
-        and _runs(captured.module, _drawn(captured, seed, size, integers - {one}))
-    }
-    drawn = _drawn(captured, seed, size, integers - tolerated)
-    if tolerated and not _runs(captured.module, drawn):
-        drawn = _drawn(captured, seed, size, integers)
-    return drawn
-
-
-def _drawn(
-    captured: Captured, seed: int, size: int | None, permuted: Collection[int] = ()
-) -> list[Inputs]:
-    return [fresh_inputs(captured, seed + draw, size, permuted=permuted) for draw in range(_DRAWS)]
-
-
-def _runs(model: Callable[..., Any], inputs: Sequence[Inputs]) -> bool:
-    try:
-        _outputs(model, inputs)
-    except (IndexError, RuntimeError, ValueError):
-        return False
-    return True
 
 
 def certify_shrink(
@@ -187,7 +132,7 @@ def certify_shrink(
     """
     part = "shrunk model against masked reference"
     try:
-        actual, expected = _outputs(small, inputs), _outputs(reference, inputs)
+        actual, expected = answers(small, inputs), answers(reference, inputs)
     except (IndexError, RuntimeError, ValueError) as error:
         raise CertificateError(
             f"certificate failed: {part}: {reason(error)}; if the example inputs hold codes that "
@@ -214,7 +159,7 @@ def certify_onnx(
     errors = {}
     for size in sizes:
         inputs = check_inputs(captured, seed, size)
-        expected = [tensor_leaves(output) for output in _outputs(captured.module, inputs)]
+        expected = [tensor_leaves(output) for output in answers(captured.module, inputs)]
         actual = [model(one) for one in inputs]
         shown = size if size is not None else _static_size(captured)
         part = f"onnxruntime against PyTorch at batch {shown}"
@@ -247,7 +192,7 @@ def certify_reload(
     inputs = check_inputs(captured, seed)
     modules = operator_modules(captured.module)
     actual = reloaded_outputs(place / "model.pt2", inputs, modules=modules)
-    expected = [tensor_leaves(output) for output in _outputs(captured.module, inputs)]
+    expected = [tensor_leaves(output) for output in answers(captured.module, inputs)]
     free = independent_outputs(captured.module, tensors_only=True)
     error = _judge("reloaded model against PyTorch", actual, expected, limit, free)
     if not onnx:
@@ -294,23 +239,6 @@ def _judge(
         return prove_equal(actual, expected, limit, independent=independent)
     except CertificateError as failed:
         raise CertificateError(f"certificate failed: {part}: {failed}") from failed
-
-
-def _outputs(model: Callable[..., Any], inputs: Sequence[Inputs]) -> list[Any]:
-    training = isinstance(model, nn.Module) and model.training
-    if isinstance(model, nn.Module) and training:
-        model.eval()
-    try:
-        with torch.no_grad():
-            return [_answer(model, *one) for one in inputs]
-    finally:
-        if isinstance(model, nn.Module) and training:
-            model.train()
-
-
-def _answer(model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    with state_kept(model), same_chance():
-        return model(*args, **kwargs)
 
 
 def _static_size(captured: Captured) -> int:

@@ -26,9 +26,9 @@ from graphprune.proof.certify import (
     certify_onnx,
     certify_reload,
     certify_shrink,
-    check_inputs,
     independent_outputs,
 )
+from graphprune.proof.check_inputs import check_inputs
 from graphprune.proof.fresh_inputs import fresh_inputs
 from graphprune.proof.reload import reloaded_outputs
 

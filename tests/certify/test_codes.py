@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from graphprune.capturing.capture import capture
 from graphprune.compress import compress
 from graphprune.errors import CertificateError
-from graphprune.proof.certify import check_inputs
+from graphprune.proof.check_inputs import check_inputs
 
 
 class Clicks(nn.Module):

@@ -1,0 +1,31 @@
+"""What a model answers to several calls, in evaluation mode and with the same luck each time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from graphprune.graph.chance import same_chance
+from graphprune.graph.state import state_kept
+from graphprune.graph.trees import Inputs
+
+
+def answers(model: Callable[..., Any], inputs: Sequence[Inputs]) -> list[Any]:
+    """Outputs of the model for each ``(args, kwargs)``; its mode and its state stay."""
+    training = isinstance(model, nn.Module) and model.training
+    if isinstance(model, nn.Module) and training:
+        model.eval()
+    try:
+        with torch.no_grad():
+            return [_answer(model, *one) for one in inputs]
+    finally:
+        if isinstance(model, nn.Module) and training:
+            model.train()
+
+
+def _answer(model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    with state_kept(model), same_chance():
+        return model(*args, **kwargs)
