@@ -72,7 +72,7 @@ def run(log: Log, *, quick: bool) -> None:
     record = log.record
     try:
         log.progress("build", 0, 1, {})
-        model, inputs = _build(record["zoo"], record["name"])
+        model, inputs = build(record["zoo"], record["name"])
         log.write(params_before=sum(p.numel() for p in model.parameters()))
         log.progress("build", 1, 1, {})
         config = CompressConfig(progress=log.progress)
@@ -98,7 +98,8 @@ def run(log: Log, *, quick: bool) -> None:
         )
 
 
-def _build(zoo_name: str, name: str) -> tuple[nn.Module, Any]:
+def build(zoo_name: str, name: str) -> tuple[nn.Module, Any]:
+    """A model of a zoo with weights that hide nothing, and its example inputs."""
     torch.manual_seed(0)
     with quiet():
         model, inputs = zoo(zoo_name).build(name)
@@ -120,7 +121,7 @@ def _runs(model: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> b
 
 def _in_double(zoo_name: str, name: str) -> str:
     """Whether the proof that failed succeeds in float64, so that rounding alone was at fault."""
-    model, inputs = _build(zoo_name, name)
+    model, inputs = build(zoo_name, name)
     wide = pytree.tree_map_only(
         torch.Tensor, lambda t: t.double() if t.is_floating_point() else t, inputs
     )

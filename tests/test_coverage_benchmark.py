@@ -17,6 +17,7 @@ from benchmarks.coverage_gaps import gaps, short_source
 from benchmarks.coverage_record import STATUSES, is_complete, judge, latest
 from benchmarks.coverage_worker import Log, check, describe, failure, more, run, shapes
 from benchmarks.models.randomise import magnification, randomise
+from benchmarks.trained import data_of
 from benchmarks.zoos.pictures import pictures
 from graphprune import compress
 from graphprune.errors import CertificateError
@@ -294,3 +295,11 @@ def test_suppression_keeps_the_best_of_what_overlaps() -> None:
     # Overlaps: 0 and 1 share 81 of 119; 3 and 1 share 36 of 114; 3 and 0 share 50 of 100.
     assert suppress(boxes, scores, 0.5).tolist() == [1, 3, 2]
     assert suppress(boxes, scores, 0.7).tolist() == [1, 3, 2, 0]
+
+
+def test_data_of_example_inputs() -> None:
+    x, mask = torch.randn(2, 3), torch.ones(2, 5)
+    assert data_of(x)[0][0].shape == (8, 3)
+    assert data_of({"x": x, "mask": mask})["mask"].shape == (8, 5)
+    assert data_of((x, torch.ones(4, 3))) is None
+    assert data_of((x, None)) is None
