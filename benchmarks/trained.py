@@ -2,7 +2,7 @@
 
 The coverage benchmark ranks by weights alone. This one learns Dirichlet switches from a few
 examples (the example inputs, repeated: what is tried is the road, not the result), cuts half of
-the channels, trains the small model and proves it again: ``python -m benchmarks.trained --zoo wild``
+the channels, trains the small model and proves it again. Run ``python -m benchmarks.trained``.
 """
 
 from __future__ import annotations
