@@ -85,8 +85,8 @@ def _draw(
         wide = value.to(torch.float64)
         noise = torch.randn(wide.shape, generator=generator, dtype=torch.float64)
         low, high = wide.min(), wide.max()
-        scaled = (wide.mean() + wide.std() * noise).clamp(low, high)
-        drawn = wide + noise if low == high else scaled
+        alike = bool(low == high)  # the spread of a single number is none
+        drawn = wide + noise if alike else (wide.mean() + wide.std() * noise).clamp(low, high)
         if permuted:
             drawn = torch.where(_whole(wide, dim), _moved(wide, dim, generator), drawn)
         return drawn.to(value.dtype)
