@@ -27,6 +27,7 @@ from benchmarks.models.randomise import randomise
 from benchmarks.zoos import ZOOS, zoo
 from graphprune import CompressConfig, compress
 from graphprune.capturing.capture import normalise_inputs
+from graphprune.capturing.carried import without_carried_state
 from graphprune.compressed import Compressed
 from graphprune.errors import CertificateError, GraphpruneError
 from graphprune.graph.chance import same_chance
@@ -222,7 +223,8 @@ def check(model: nn.Module, inputs: Any, result: Compressed | PartialCompressed)
 
 def _answer(model: nn.Module, inputs: Inputs) -> Any:
     args, kwargs = copy_of(inputs)  # some forwards write into their inputs, or take lists apart
-    return model(*args, **kwargs)
+    with without_carried_state(model, args, kwargs):
+        return model(*args, **kwargs)
 
 
 def _finds(result: Compressed) -> bool:

@@ -35,12 +35,6 @@ def build(name: str) -> tuple[nn.Module, dict[str, torch.Tensor]]:
     entry = TABLE[name]
     kind = getattr(transformers, entry.model)
     config = kind.config_class(**entry.config)
-    for part in (
-        config,
-        *(value for value in vars(config).values() if hasattr(value, "use_cache")),
-    ):
-        if hasattr(part, "use_cache"):
-            part.use_cache = False  # one call is one forward pass; there is nothing to go on from
     model: nn.Module = kind(config)
     return model.eval(), _INPUTS[entry.inputs](entry, config)
 
