@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset, default_collate, random_split
 
 from graphprune.errors import DataError
+from graphprune.graph.trees import tensor_leaves
 from graphprune.io.examples import ArrayDataset, Batch, Given, collated, split_batch
 from graphprune.io.inputs import check_finite, check_inputs_fit
 from graphprune.io.loss import IGNORED_LABEL, check_labels, class_scores
@@ -99,7 +100,7 @@ class DataBundle:
             raise DataError("some batches have targets and others have none")
         if self.arrange is not None:
             inputs = self.arrange(inputs)
-        check_finite(_tensors(inputs), "the data")
+        check_finite(tensor_leaves(inputs), "the data")
         if target is not None:
             check_finite((target,), "the targets")
             if self.num_classes is not None:
@@ -147,11 +148,12 @@ def check_data_fits(
     Raises :class:`DataError` for shapes or dtypes that differ, NaN, or labels out of range.
     """
     inputs, target = data.example_batch(2)
-    named = isinstance(inputs, dict)
-    args, kwargs = ((), inputs) if isinstance(inputs, dict) else (inputs, {})
-    output = check_inputs_fit(model, args, kwargs, expected=None if named else expected)
+    if isinstance(inputs, dict):
+        output = check_inputs_fit(model, (), inputs)
+    else:
+        output = check_inputs_fit(model, inputs, expected=expected)
     if target is not None and labels_are_classes:
-        _refuse_copied_labels(_tensors(inputs), target)
+        _refuse_copied_labels(tensor_leaves(inputs), target)
         classes = class_scores(output, target).shape[1]
         data = dataclasses.replace(data, num_classes=classes)
     for dataset in (data.train, data.holdout):
@@ -180,11 +182,6 @@ def _refuse_copied_labels(inputs: Sequence[torch.Tensor], target: torch.Tensor) 
                 "the labels are the inputs themselves, as for a language model whose loss looks "
                 "one position ahead; give such a loss (loss=, --loss), or leave the labels out"
             )
-
-
-def _tensors(inputs: Given) -> list[torch.Tensor]:
-    values = inputs.values() if isinstance(inputs, dict) else inputs
-    return [value for value in values if isinstance(value, torch.Tensor)]
 
 
 def _length(dataset: Dataset[Any]) -> int:
