@@ -13,7 +13,7 @@ from torch.fx.passes.infra.pass_base import PassResult
 from graphprune.errors import PassError
 from graphprune.graph.aliases import Aliases
 from graphprune.graph.schema import get_argument, set_argument
-from graphprune.graph.values import shape_of
+from graphprune.graph.values import is_free, shape_of
 from graphprune.passes.base import GraphPass
 from graphprune.switches.affine import affine_index, affine_operands
 from graphprune.switches.gather import ScaleGatherer
@@ -77,7 +77,7 @@ class InsertSwitches(GraphPass):
             if site.node not in nodes:
                 raise PassError(f"insert-switches: the graph has no node '{site.node}'")
             node = nodes[site.node]
-            _check_index(site, node)
+            _check_index(site, node, self.switches[site.group])
             conflict = None if _foldable(node, site, self.switches) else aliases.conflict(node)
             if conflict is not None:
                 raise PassError(
@@ -123,7 +123,7 @@ class InsertSwitches(GraphPass):
         return scales
 
 
-def _check_index(site: SwitchSite, node: fx.Node) -> None:
+def _check_index(site: SwitchSite, node: fx.Node, switch: nn.Module) -> None:
     index = site.index
     where = f"insert-switches: site '{site.node}' of group '{site.group}'"
     if index.dtype != torch.int64 or index.numel() == 0 or int(index.min()) < -1:
@@ -136,11 +136,15 @@ def _check_index(site: SwitchSite, node: fx.Node) -> None:
     fits = index.ndim == value.ndim and all(
         size == 1 or size == full for size, full in zip(index.shape, shape_of(node), strict=False)
     )
-    if not fits or (index.ndim > 0 and index.shape[0] != 1):
+    by_example = getattr(switch, "per_example", False)
+    if not fits or (by_example and index.ndim > 0 and index.shape[0] != 1):
         raise PassError(
             f"{where}: an index of shape {tuple(index.shape)} does not fit a value of shape "
-            f"{shape_of(node)} (dimension 0, the batch, must be of size 1)"
+            f"{shape_of(node)} (where examples have scales of their own, dimension 0 is the batch "
+            "and must be of size 1)"
         )
+    if any(n > 1 and is_free(size) for n, size in zip(index.shape, value.shape, strict=True)):
+        raise PassError(f"{where}: the index varies along a dimension that grows with the batch")
 
 
 def _foldable(node: fx.Node, site: SwitchSite, switches: Mapping[str, nn.Module]) -> bool:
@@ -159,7 +163,8 @@ def _fold(gatherer: ScaleGatherer, site: SwitchSite, node: fx.Node) -> None:
 
 
 def _multiply(gatherer: ScaleGatherer, site: SwitchSite, node: fx.Node, following: fx.Node) -> None:
-    scale = gatherer.gather(site.group, site.index, before=following, batched=True)
+    batched = site.index.ndim == 0 or site.index.shape[0] == 1
+    scale = gatherer.gather(site.group, site.index, before=following, batched=batched)
     product = _product(node, scale, before=following)
     own = {product, *product.all_input_nodes}
     node.replace_all_uses_with(product, delete_user_cb=lambda user: user not in own)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import fx
-from torch.utils.flop_counter import FlopCounterMode
 
 from graphprune.analysis.groups import Analysis
+from graphprune.graph.flops import counted_flops
 from graphprune.graph.replay import replay
 from graphprune.graph.values import concrete, get_tensor, is_tensor, shape_of
 from graphprune.shrinking.keep import Keep
@@ -21,8 +21,8 @@ from graphprune.shrinking.keep import Keep
 class CostModel:
     """Parameters and MACs as functions of the classes kept.
 
-    MACs are half the floating-point operations that ``torch.utils.flop_counter`` counts at the
-    captured batch; for fractions of the dense model the batch cancels out.
+    MACs are half the floating-point operations of :mod:`graphprune.graph.flops` at the captured
+    batch; for fractions of the dense model the batch cancels out.
     """
 
     analysis: Analysis
@@ -75,28 +75,36 @@ def cost_model(analysis: Analysis) -> CostModel:
     macs = {}
     for node in analysis.module.graph.nodes:
         if node.op == "call_function" and _contracts(node):
-            flops = _flops(node)
+            products = analysis.context.products.get(node, ())
+            flops = _flops(node, sum(product.size for product in products))
             if flops:
                 macs[node] = flops / 2
     return CostModel(analysis, macs)
 
 
 def _contracts(node: fx.Node) -> bool:
-    """Whether it is worth asking the counter: two tensors go in and a tensor comes out."""
+    """Whether it is worth asking the counter: two tensors go in and some come out."""
     tensors = [n for n in node.all_input_nodes if isinstance(n.meta.get("val"), torch.Tensor)]
     pointwise = isinstance(node.target, torch._ops.OpOverload) and (
         torch.Tag.pointwise in node.target.tags
     )
-    return len(tensors) >= 2 and not pointwise and isinstance(node.meta.get("val"), torch.Tensor)
+    value = node.meta.get("val")
+    several = isinstance(value, list | tuple) and isinstance(value[0], torch.Tensor)
+    return len(tensors) >= 2 and not pointwise and (is_tensor(node) or several)
 
 
-def _flops(node: fx.Node) -> float:
+def _flops(node: fx.Node, products: int) -> float:
+    """Operations of one call; twice its ``products`` where it does not run without values."""
+
     def empty(argument: fx.Node) -> Any:
         if is_tensor(argument):
             value = argument.meta["val"]
             return torch.empty(shape_of(argument), dtype=value.dtype, device="meta")
         return concrete(argument)
 
-    with FlopCounterMode(display=False) as counter:
-        replay(node, empty)
+    try:
+        with counted_flops() as counter:
+            replay(node, empty)
+    except NotImplementedError:  # istft, say, looks at its window
+        return 2.0 * products
     return float(counter.get_total_flops())

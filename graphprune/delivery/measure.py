@@ -15,16 +15,16 @@ from torch._subclasses.fake_tensor import (
     DynamicOutputShapeException,
     FakeTensorMode,
 )
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
-from torch.utils.flop_counter import FlopCounterMode
 
 from graphprune.capturing.capture import Captured
 from graphprune.errors import ModelError
+from graphprune.graph.flops import counted_flops
 from graphprune.graph.state import state_kept
 from graphprune.graph.trees import Inputs, copy_of, tensor_leaves
 from graphprune.io.text import reason
 from graphprune.proof.fresh_inputs import batch_size, with_batch
+from graphprune.quiet import quiet_libraries
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,10 @@ def count_parameters(module: nn.Module) -> int:
 def count_macs(
     module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None
 ) -> int:
-    """Multiply-accumulates of one call: half the operations ``torch.utils.flop_counter`` counts.
+    """Multiply-accumulates of one call, see :mod:`graphprune.graph.flops`: half the operations.
 
-    It counts convolutions, matrix products and attention. The call runs on fake tensors, without
-    computing anything; on real ones where values decide (``istft`` looks at its window).
+    The call runs on fake tensors, without computing anything; on real ones where values decide
+    (``istft`` looks at its window).
 
     Raises:
         ModelError: the model does not run on these inputs.
@@ -79,8 +79,7 @@ def count_macs(
 
 def _counted(module: nn.Module, inputs: Inputs) -> int:
     args, kwargs = inputs
-    # The counter knows no fused attention kernel of the CPU, but the products within.
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), quiet_libraries(), counted_flops() as counter:
         module(*args, **kwargs)
     return int(counter.get_total_flops()) // 2
 

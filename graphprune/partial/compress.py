@@ -9,8 +9,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from graphprune.capturing.capture import normalise_inputs
 from graphprune.choosing.budget import choose
@@ -19,6 +17,7 @@ from graphprune.clock import Clock
 from graphprune.delivery.measure import count_parameters
 from graphprune.errors import ModelError
 from graphprune.exporters.onnx_ops import require_onnx
+from graphprune.graph.flops import flop_counter, products_of_attention
 from graphprune.graph.trees import Inputs
 from graphprune.importance.scoring import score_channels
 from graphprune.io.text import few, one_line, reason
@@ -132,8 +131,8 @@ def _copy(model: nn.Module, failure: ModelError) -> nn.Module:
 def _macs(model: nn.Module, inputs: Inputs, seed: int, failure: ModelError) -> int:
     """MACs of one call, which shows too that the model runs at all."""
     try:
-        counter = FlopCounterMode(display=False)
-        with sdpa_kernel(SDPBackend.MATH):
+        counter = flop_counter()
+        with products_of_attention():
             run(model, inputs, seed, counter)
     except Exception:  # noqa: BLE001 - then the inputs are at fault, as the first error says
         raise failure from failure.__cause__

@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
 
+from graphprune.graph.flops import flop_counter, products_of_attention
 from graphprune.graph.trees import Inputs, copy_of, tensor_leaves
 from graphprune.into.state import SavedState
 from graphprune.partial.calls import Calls, signature
@@ -62,8 +61,7 @@ def observe(
     """
     examples: dict[str, dict[Any, Inputs]] = {name: {} for name in watched}
     counts, flops = dict.fromkeys(watched, 0), dict.fromkeys(watched, 0)
-    # The counter knows no fused attention kernel of the CPU, but the products within.
-    counter = FlopCounterMode(display=False)
+    counter = flop_counter()
 
     def enter(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         counts[name] += 1
@@ -75,7 +73,7 @@ def observe(
     def leave(name: str, _output: Any) -> None:
         flops[name] += counter.get_total_flops()
 
-    with watched_calls(watched, enter, leave, always=True), sdpa_kernel(SDPBackend.MATH):
+    with watched_calls(watched, enter, leave, always=True), products_of_attention():
         run(model, inputs, seed, counter)
     return {
         name: Calls(tuple(examples[name].values()), counts[name], flops[name]) for name in watched

@@ -7,7 +7,6 @@ contractions over them add nothing; operations whose value depends on how many e
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from torch.utils import _pytree as pytree
 from graphprune.analysis.groups import Analysis
 from graphprune.errors import CertificateError
 from graphprune.graph.values import is_free, is_tensor, shape_of
+from graphprune.labels.lengths import of_length
 from graphprune.labels.slots import Labels
 from graphprune.rules.movement import is_view
 from graphprune.rules.table import find_rule
@@ -54,7 +54,7 @@ class MaskedValues:
                 mask = mask.new_ones((1,) * mask.ndim)
             for dim, size in enumerate(value.shape):
                 if is_free(size) and mask.shape[dim] > 1:
-                    mask = _of_length(mask, dim, self._known(size, node))
+                    mask = _at_run_size(mask, dim, self._known(size, node), size)
             self._masks[node] = mask.to(value.device)
         return self._masks[node]
 
@@ -75,31 +75,19 @@ class MaskedValues:
         return not bool(self.keep(node).all())
 
 
-def _of_length(mask: torch.Tensor, dim: int, length: int) -> torch.Tensor:
-    """A mask along a dimension that merges batch and channels, for another batch size.
-
-    What is kept repeats for every example: either whole runs follow each other (examples outside)
-    or each element stands as often as there are examples (examples inside).
+def _at_run_size(mask: torch.Tensor, dim: int, length: int, size: Any) -> torch.Tensor:
+    """The mask as long as the value is on these inputs.
 
     Raises:
-        CertificateError: it does neither.
+        CertificateError: its dimension mixes channels and batch, neither of them outside.
     """
-    now = mask.shape[dim]
-    if now == length:
-        return mask
-    lines = mask.movedim(dim, 0)
-    channels = math.gcd(now, length)
-    outside = lines.reshape(now // channels, channels, *lines.shape[1:])
-    if bool((outside == outside[:1]).all()):
-        longer = outside[0].repeat(length // channels, *[1] * (lines.ndim - 1))
-        return longer.movedim(0, dim)
-    inside = lines.reshape(channels, now // channels, *lines.shape[1:])
-    if bool((inside == inside[:, :1]).all()):
-        return inside[:, 0].repeat_interleave(length // channels, 0).movedim(0, dim)
-    raise CertificateError(
-        f"certificate failed: channels and batch are mixed in a dimension of {now}, which cannot "
-        f"be made {length} long; give example inputs of batch 2"
-    )
+    longer = of_length(mask, dim, length, size)
+    if longer is None:
+        raise CertificateError(
+            f"certificate failed: channels and batch are mixed in a dimension of "
+            f"{mask.shape[dim]}, which cannot be made {length} long; give example inputs of batch 2"
+        )
+    return longer
 
 
 class MaskedReference(fx.Interpreter):

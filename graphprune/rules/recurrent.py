@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from torch import fx
 from graphprune.graph.schema import get_argument
 from graphprune.graph.values import shape_of
 from graphprune.labels.slots import Labels, Slot, along, clean, varying
-from graphprune.rules.context import Context
+from graphprune.rules.context import Context, Product
 from graphprune.rules.rule import NodeLabels, Rule, overloads, register
 
 
@@ -35,6 +36,7 @@ def label_recurrent(context: Context, node: fx.Node) -> NodeLabels:
     for layer in _layers(node):
         for own in layer:
             context.unite(inputs, _one(context, own.weights[0], 1), f"input of {node.name}")
+            _multiplies(context, node, own)
             hidden.append(_one(context, own.weights[1], 1))
             units = hidden if own.projection is None else cells
             units.extend(_gates(context, own))
@@ -48,7 +50,9 @@ def label_recurrent(context: Context, node: fx.Node) -> NodeLabels:
     units.extend(_state(context, node, state) for state in states[1:])
     for one, other in itertools.chain(itertools.pairwise(hidden), itertools.pairwise(cells)):
         context.unite(one, other, f"hidden units of {node.name}")
-    return _outputs(context, node, [inputs, hidden[0], units[0]])
+    outputs = _outputs(context, node, [inputs, hidden[0], units[0]])
+    context.producers.extend(_read_within(context, list(_layers(node))))
+    return outputs
 
 
 class _Direction(NamedTuple):
@@ -75,6 +79,30 @@ def _layers(node: fx.Node) -> Iterator[list[_Direction]]:
         for own in (weights[first : first + count] for first in range(0, len(weights), count))
     ]
     return (each[first : first + directions] for first in range(0, len(each), directions))
+
+
+def _multiplies(context: Context, node: fx.Node, own: _Direction) -> None:
+    """Note the products within: each matrix, times as many vectors as there are steps."""
+    for matrix in (*own.weights[:2], own.projection):
+        if matrix is not None:
+            size = math.prod(shape_of(matrix))
+            context.products.setdefault(node, []).append(Product(context.of(matrix), size))
+
+
+def _read_within(
+    context: Context, layers: list[list[_Direction]]
+) -> Iterator[tuple[fx.Node, Slot]]:
+    """(matrix, its columns) of all that reads units inside the call, where no value shows them.
+
+    A unit's output alone is not all of it: what the next step and the next layer read of it counts
+    as brought forth too.
+    """
+    for number, layer in enumerate(layers):
+        for own in layer:
+            for matrix in (own.weights[1], own.weights[0] if number else None, own.projection):
+                if matrix is not None:
+                    slots = context.of(matrix)
+                    yield from ((matrix, slot) for slot in slots if varying(slot) == (1,))
 
 
 def _one(context: Context, node: fx.Node, dim: int) -> Slot:
@@ -131,7 +159,9 @@ def label_cell(context: Context, node: fx.Node) -> NodeLabels:
         beside = [slot for slot in context.of(value) if varying(slot) != (last,)]
         context.pin(beside, f"batch of {node.name}")
     context.unite(_one(context, x, last), _one(context, weights[0], 1), f"input of {node.name}")
-    found = [_one(context, weights[1], 1), *_gates(context, _Direction(weights, None))]
+    own = _Direction(weights, None)
+    _multiplies(context, node, own)
+    found = [_one(context, weights[1], 1), *_gates(context, own)]
     found += [_one(context, state, last) for state in _states(node)]
     for one, other in itertools.pairwise(found):
         context.unite(one, other, reason)

@@ -7,6 +7,7 @@ from torch import fx
 
 from graphprune.exporters.onnx_experts import grouped_product
 from graphprune.exporters.onnx_ops import onnx_translation
+from graphprune.graph.flops import counts_as, grouped_rows
 from graphprune.labels.slots import Labels
 from graphprune.rules.context import Context
 from graphprune.rules.experts import label_grouped_product
@@ -22,3 +23,4 @@ def label_grouped_mm_fallback(context: Context, node: fx.Node) -> Labels:
 if hasattr(torch.ops.transformers, "grouped_mm_fallback"):
     register(Rule(label_grouped_mm_fallback), torch.ops.transformers.grouped_mm_fallback.default)
     onnx_translation(torch.ops.transformers.grouped_mm_fallback.default)(grouped_product)
+    counts_as(torch.ops.transformers.grouped_mm_fallback)(grouped_rows)

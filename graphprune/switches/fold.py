@@ -27,7 +27,8 @@ def fold_scales(
     """A copy of ``captured`` that computes what the switched network does with fixed scales.
 
     Where a site is a normalisation whose weight and bias nothing else reads, these are multiplied;
-    elsewhere a parameter of the site's shape is multiplied with the value.
+    so is a parameter that is a site itself. Elsewhere a parameter of the site's shape is
+    multiplied with the value.
 
     Args:
         captured: the model without switches.
@@ -47,6 +48,8 @@ def fold_scales(
             if index is not None and all(_own(operand, readers) for operand in operands):
                 for operand in operands:
                     module.get_parameter(operand.target).mul_(laid_out(scale, index))
+            elif _own(node, readers):
+                module.get_parameter(str(node.target)).mul_(laid_out(scale, site.index))
             else:
                 _multiply(module, node, laid_out(scale, site.index))
     module.graph.lint()

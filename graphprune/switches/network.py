@@ -114,7 +114,8 @@ def batch_first_groups(captured: Captured, sites: Sequence[SwitchSite]) -> dict[
     for site in sites:
         node = nodes[site.node]
         size = node.meta["val"].shape[0]
-        answer[site.group] = answer.get(site.group, True) and str(size) == batch
+        first = site.index.shape[0] == 1 and str(size) == batch
+        answer[site.group] = answer.get(site.group, True) and first
     return answer
 
 

@@ -6,12 +6,17 @@ after the nonlinearity is not eq. 2 of the paper.
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterator
+
+import numpy as np
 import torch
 from torch import fx
 
 from graphprune.analysis.channels import ChannelGroup
 from graphprune.analysis.groups import Analysis
 from graphprune.criteria.base import positions
+from graphprune.graph.values import is_free, is_tensor
 from graphprune.labels.slots import Slot, varying
 from graphprune.rules.table import find_rule
 from graphprune.switches.sites import SwitchSite
@@ -26,56 +31,80 @@ _AFFINE = (aten.mul.Tensor, aten.add.Tensor, aten.sub.Tensor, aten.div.Tensor)
 def switch_sites(analysis: Analysis) -> tuple[SwitchSite, ...]:
     """One site for every place where a group's channels come forth, all on the group's one switch.
 
-    A producer whose input already holds the channels (a depthwise convolution) is skipped: its
-    input is scaled, so its output is. So is a place whose channels lie along the first dimension,
-    that of the batch (rows of a table of parameters).
+    A producer that only passes on channels which are scaled already (a depthwise convolution) is
+    skipped. So is a place whose channels lie along a dimension that grows with the batch.
     """
-    owner: dict[int, ChannelGroup] = {
-        int(one): group for group in analysis.groups for one in group.channels
-    }
     sites: dict[tuple[str, str, bytes], SwitchSite] = {}
+    holders = _Holders(analysis)
+    produced: dict[fx.Node, list[Slot]] = defaultdict(list)
     for node, slot in analysis.context.producers:
-        groups = {owner[int(c)].name: owner[int(c)] for c in _channels(analysis, slot, owner)}
-        for group in groups.values():
-            if _passes_on(analysis, node, group):
-                continue
-            last = _after_affine(node)
-            for place in analysis.context.of(last):
-                index = positions(analysis, group, place)
-                if bool((index >= 0).any()) and _keeps_batch(index):
+        produced[node].append(slot)
+    scaled: dict[fx.Node, set[int]] = defaultdict(set)
+    for node in analysis.module.graph.nodes:
+        above = set().union(*(scaled[source] for source in node.all_input_nodes))
+        if above:
+            scaled[node] |= above & holders.held_by(node)
+        for slot in produced.get(node, ()):
+            for number in sorted(holders.groups(slot)):
+                if number in above and not holders.mixes(node, number):
+                    continue
+                group = analysis.groups[number]
+                for last, index in _behind(analysis, node, slot, group):
                     key = (last.name, group.name, index.numpy().tobytes())
                     sites.setdefault(key, SwitchSite(last.name, group.name, index))
+                    scaled[last].add(number)
     return tuple(sites.values())
 
 
-def _channels(analysis: Analysis, slot: Slot, owner: dict[int, ChannelGroup]) -> list[int]:
-    return [int(c) for c in set(analysis.slot_classes(slot).reshape(-1).tolist()) if c in owner]
+class _Holders:
+    """Which groups, by number, have channels where."""
+
+    def __init__(self, analysis: Analysis) -> None:
+        self._analysis = analysis
+        self._owner = np.full(analysis.classes + 1, -1)
+        for number, group in enumerate(analysis.groups):
+            self._owner[group.channels] = number
+
+    def groups(self, slot: Slot) -> set[int]:
+        """Groups that vary along the slot."""
+        if not varying(slot):
+            return set()
+        return set(np.unique(self._owner[self._analysis.slot_classes(slot)]).tolist()) - {-1}
+
+    def held_by(self, node: fx.Node) -> set[int]:
+        """Groups in the node's value, or in any value of several."""
+        found = self._analysis.context.labels.get(node, ())
+        labels = found if isinstance(found, tuple) else [slot for one in found for slot in one]
+        return set().union(*map(self.groups, labels))
+
+    def mixes(self, node: fx.Node, number: int) -> bool:
+        """Whether a dense contraction reads the group that it writes (``x + conv(x)``).
+
+        Its index space then holds the channels twice, once as what is summed over.
+        """
+        products = self._analysis.context.products.get(node, ())
+        return any(
+            sum(number in self.groups(slot) for slot in product.labels) > 1 for product in products
+        )
 
 
-def _keeps_batch(index: torch.Tensor) -> bool:
-    return index.ndim > 0 and index.shape[0] == 1
+def _behind(
+    analysis: Analysis, node: fx.Node, slot: Slot, group: ChannelGroup
+) -> Iterator[tuple[fx.Node, torch.Tensor]]:
+    """Where what a producer brings forth can be scaled: nodes, and the group's channels in each."""
+    for last in map(_after_affine, _tensors_of(node)):
+        sizes = last.meta["val"].shape
+        for place in analysis.context.of(last):
+            if varying(place) != varying(slot) or any(is_free(sizes[d]) for d in varying(place)):
+                continue
+            index = positions(analysis, group, place)
+            if bool((index >= 0).any()):
+                yield last, index
 
 
-def _passes_on(analysis: Analysis, node: fx.Node, group: ChannelGroup) -> bool:
-    """Whether the producer only passes the group's channels on, each to itself (depthwise).
-
-    A dense contraction may also read the group that it writes (``x + conv(x)``); its index space
-    then holds the channels twice, once as what is summed over.
-    """
-    for product in analysis.context.products.get(node, ()):
-        if sum(_holds(analysis, slot, group) for slot in product.labels) > 1:
-            return False
-    for argument in node.all_input_nodes:
-        if argument.op == "get_attr":
-            continue
-        for slot in analysis.context.of(argument):
-            if _holds(analysis, slot, group):
-                return True
-    return False
-
-
-def _holds(analysis: Analysis, slot: Slot, group: ChannelGroup) -> bool:
-    return bool(varying(slot)) and bool((positions(analysis, group, slot) >= 0).any())
+def _tensors_of(node: fx.Node) -> list[fx.Node]:
+    """The node, or those that take single tensors out of its value of several."""
+    return [node] if is_tensor(node) else [user for user in node.users if is_tensor(user)]
 
 
 def _after_affine(node: fx.Node) -> fx.Node:

@@ -18,8 +18,9 @@ class SwitchSite:
         node: name of the graph node whose value is scaled.
         group: name of the channel group, the key of its scale vector.
         index: int64, broadcasts against the node's value: as many dimensions, size 1 on those along
-            which it is constant; dimension 0 is the batch and always of size 1. An element -1
-            belongs to no channel of the group and is left as it is.
+            which it is constant, among them all that grow with the batch. Where each example has
+            scales of its own dimension 0 is the batch and of size 1. An element -1 belongs to no
+            channel of the group and is left as it is.
     """
 
     node: str

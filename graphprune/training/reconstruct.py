@@ -35,6 +35,7 @@ from graphprune.errors import DataError, ModelError
 from graphprune.graph.aliases import Aliases, written_arguments
 from graphprune.graph.values import get_tensor, is_tensor, shape_of
 from graphprune.io.loss import reproduce
+from graphprune.labels.lengths import labels_at
 from graphprune.progress import Progress
 from graphprune.shrinking.keep import Keep
 from graphprune.training.devices import Batch, Runtime, moved, run_module
@@ -200,8 +201,8 @@ def _fit_layers(
     for done, node in enumerate(nodes):
         if node in own and node not in fitted and (span := _span(node, own, walks, ahead)):
             fitted |= set(span.nodes)
-            labels = analysis.context.of(ahead.node[span.end.name])
-            targets = [keep.take(whole, labels) for whole in ahead.answers(span.end.name)]
+            answers = ahead.answers(span.end.name)
+            targets = _kept(answers, ahead.node[span.end.name], analysis, keep)
             if targets and _match(span, targets):
                 fits[node.name] = _fit(span, targets, steps)
                 if progress is not None:
@@ -210,6 +211,16 @@ def _fit_layers(
             walk.step(node)
         ahead.forget(node.name)
     return fits
+
+
+def _kept(
+    answers: Sequence[torch.Tensor], node: fx.Node, analysis: Analysis, keep: Keep
+) -> list[torch.Tensor]:
+    """What the original answered at the channels that stay; [] where they cannot be told apart."""
+    labels, value = analysis.context.of(node), node.meta["val"]
+    at_size = [labels_at(labels, value, whole.shape) for whole in answers]
+    found = zip(answers, at_size, strict=True)
+    return [] if None in at_size else [keep.take(whole, at or ()) for whole, at in found]
 
 
 def _own_parameters(small: fx.GraphModule) -> dict[fx.Node, tuple[fx.Node, ...]]:

@@ -22,6 +22,7 @@ from graphprune.capturing.capture import Captured, capture
 from graphprune.choosing.budget import TOLERANCE, choose
 from graphprune.choosing.cost import cost_model
 from graphprune.choosing.plan import Plan, PlanError
+from graphprune.delivery.measure import macs_per_example
 from graphprune.errors import TargetError
 
 PROGRAMS: tuple[Program, ...] = (
@@ -135,6 +136,41 @@ def test_budgets_are_met_as_counted_on_the_built_model(name: str, target: str) -
     assert reached == pytest.approx(choice.reached, rel=1e-6)
     assert reached == pytest.approx(float(target.partition("=")[2]), abs=TOLERANCE)
     assert choice.note == ""
+
+
+class Recurrent(nn.Module):
+    """LSTMs whose multiplications torch's counter does not see on a CPU, and a cell."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(6, 24, num_layers=2, bidirectional=True, batch_first=True)
+        self.cell = nn.GRUCell(48, 20)
+        self.head = nn.Linear(20, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        steps = self.lstm(x)[0]
+        state = x.new_zeros(x.shape[0], 20)
+        for step in steps.unbind(1):
+            state = self.cell(step, state)
+        return self.head(state)
+
+
+@pytest.mark.parametrize("target", ["macs=0.5", "macs=0.3"])
+def test_budgets_of_recurrent_networks(target: str) -> None:
+    model = Recurrent().eval()
+    captured = capture(model, torch.randn(2, 5, 6))
+    analysis = analyse(captured.module)
+    names = dict(model.named_parameters())
+    matrices = {n: p for n, p in names.items() if p.ndim == 2 and not n.startswith("head")}
+    dense = 5 * sum(p.numel() for p in matrices.values()) + model.head.weight.numel()
+    assert macs_per_example(captured) == (dense, 1)
+    assert sum(cost_model(analysis).node_macs.values()) == 2 * dense
+    choice = choose(analysis, random_scores(analysis), target)
+    small = dict(shrink(captured, analysis, choice.plan).named_parameters())
+    left = 5 * sum(small[n].numel() for n in matrices) + small["head.weight"].numel()
+    assert left / dense == pytest.approx(choice.reached, rel=1e-6)
+    # One unit of the LSTM is some 3 % of the whole.
+    assert choice.reached == pytest.approx(float(target.partition("=")[2]), abs=0.02)
 
 
 @pytest.mark.parametrize("program", [PROGRAM, PROGRAMS[0], PROGRAMS[1]], ids=["a", "b", "c"])

@@ -9,6 +9,7 @@ from torch import nn
 from graphprune import CompressConfig, Plan, analyse, capture, compress
 from graphprune.analysis.groups import Analysis
 from graphprune.capturing.capture import Captured
+from graphprune.choosing.budget import choose
 from graphprune.choosing.plan import plan_from_classes
 from graphprune.cutting import cut, prove
 from graphprune.errors import DataError, ModelError
@@ -253,3 +254,33 @@ def test_experts_that_get_other_rows_or_none_stay() -> None:
     found = reconstruct(small, analysis, plan, [(torch.randn(16, 5), None) for _ in range(4)])
     assert "linear" in found.fits
     assert torch.equal(small.module.get_parameter("experts.2.weight"), last)
+
+
+class Mixed(nn.Module):
+    """Scores of attention with heads and examples in one dimension (baddbmm), thinned inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(5, 8) for _ in range(3))
+        self.out = nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        def heads(y: torch.Tensor) -> torch.Tensor:
+            return y.unflatten(-1, (2, 4)).transpose(1, 2).flatten(0, 1)
+
+        q, k, v = heads(self.q(x)), heads(self.k(x)), heads(self.v(x))
+        weights = torch.baddbmm(q.new_zeros(1), q, k.transpose(1, 2)).softmax(-1)
+        mixed = (weights @ v).unflatten(0, (-1, 2)).transpose(1, 2).flatten(2)
+        return self.out(mixed).mean(1)
+
+
+def test_layers_whose_channels_lie_beside_the_batch() -> None:
+    torch.manual_seed(0)
+    whole = capture(Mixed().eval(), torch.randn(2, 6, 5))
+    analysis = analyse(whole.module)
+    scores = {group.name: torch.rand(group.size) for group in analysis.groups}
+    plan = choose(analysis, scores, "channels=0.5", heads="both").plan
+    data = [(torch.randn(9, 6, 5), None) for _ in range(4)]  # no multiple of what was captured
+    found = reconstruct(cut(whole, analysis, plan), analysis, plan, data)
+    assert {"linear", "linear_1"} <= found.fits.keys()  # queries and keys
+    assert all(fit.after <= fit.before for fit in found.fits.values())

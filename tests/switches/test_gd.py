@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from planted import CASES_WITHOUT_RESIDUAL_LABELS, assert_planted_last, learn_planted
+from planted import CASES_WHERE_ALL_OTHERS_HELP, assert_planted_last, learn_planted
 from torch import distributions
 
 from graphprune.errors import UsageError
@@ -81,7 +81,7 @@ def test_extreme_logits_stay_finite() -> None:
     assert torch.isfinite(switch.penalty())
 
 
-@pytest.mark.parametrize(("name", "labels"), CASES_WITHOUT_RESIDUAL_LABELS)
+@pytest.mark.parametrize(("name", "labels"), CASES_WHERE_ALL_OTHERS_HELP)
 def test_planted_channels_come_last(name: str, labels: bool) -> None:
     planted, scores = learn_planted(name, labels, GeneralizedDropout())
     assert_planted_last(planted, scores)

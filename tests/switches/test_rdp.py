@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from planted import CASES_WITHOUT_RESIDUAL_LABELS, assert_planted_last, learn_planted
+from planted import CASES_WHERE_ALL_OTHERS_HELP, assert_planted_last, learn_planted
 from scipy import stats
 
 from graphprune.errors import UsageError
@@ -97,7 +97,7 @@ def test_the_prior_alone_shrinks_to_tau() -> None:
     assert math.sqrt(square) == pytest.approx(0.3, rel=0.02)
 
 
-@pytest.mark.parametrize(("name", "labels"), CASES_WITHOUT_RESIDUAL_LABELS)
+@pytest.mark.parametrize(("name", "labels"), CASES_WHERE_ALL_OTHERS_HELP)
 def test_planted_channels_come_last(name: str, labels: bool) -> None:
     planted, scores = learn_planted(name, labels, Radial())
     assert_planted_last(planted, scores)

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from planted import CASES_WITHOUT_RESIDUAL_LABELS, assert_planted_last, learn_planted
+from planted import CASES_WHERE_ALL_OTHERS_HELP, assert_planted_last, learn_planted
 from scipy import integrate, stats
 
 from graphprune.errors import UsageError
@@ -101,7 +101,7 @@ def test_the_outermost_parameters_stay_finite(mu: float, log_sigma: float) -> No
     assert -20 <= switch.mu.item() <= 0
 
 
-@pytest.mark.parametrize(("name", "labels"), CASES_WITHOUT_RESIDUAL_LABELS)
+@pytest.mark.parametrize(("name", "labels"), CASES_WHERE_ALL_OTHERS_HELP)
 def test_planted_channels_come_last(name: str, labels: bool) -> None:
     planted, scores = learn_planted(name, labels, SBP())
     assert_planted_last(planted, scores)
