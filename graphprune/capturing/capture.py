@@ -17,6 +17,7 @@ from graphprune.capturing.constants import AnswerConstants
 from graphprune.capturing.flexible import flex_attention_written_out, without_vmap
 from graphprune.capturing.foretold import ForetellResults
 from graphprune.capturing.keywords import keywords_spelt_out
+from graphprune.capturing.lengths import len_gives_sizes
 from graphprune.errors import DataError, ModelError, UsageError
 from graphprune.graph.graphmodule import TrainableGraphModule
 from graphprune.graph.state import state_kept
@@ -269,6 +270,7 @@ def _as_it_runs(model: torch.nn.Module) -> Iterator[None]:
         ForetellResults(),
         flex_attention_written_out(),
         failed_calls_forgotten(),
+        len_gives_sizes(),
     ):
         yield
 
@@ -276,7 +278,8 @@ def _as_it_runs(model: torch.nn.Module) -> Iterator[None]:
 def _takes(program: torch.export.ExportedProgram, given: list[torch.Tensor]) -> bool:
     """Whether sizes that the program has fixed are those of the inputs given.
 
-    A model that reads its batch size with len(x), say, fixes it to the batch it was exported with.
+    A model that reads its batch size with int(x.shape[0]), say, fixes it to the batch it was
+    exported with.
     """
     names = set(program.graph_signature.user_inputs)
     nodes = program.graph.find_nodes(op="placeholder")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -46,18 +47,29 @@ def test_a_view_of_what_lies_otherwise_in_memory_once_shrunk() -> None:
     assert result.plan.widths["q.weight"] == (8, 4)
 
 
+def _rows(x: torch.Tensor) -> int:
+    return len(x)
+
+
 class _ReadsItsBatch(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, read: Callable[[torch.Tensor], int]) -> None:
         super().__init__()
-        self.hidden, self.out = nn.Linear(5, 8), nn.Linear(8, 2)
+        self.hidden, self.out, self.read = nn.Linear(5, 8), nn.Linear(8, 2), read
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.out(self.hidden(torch.cat([torch.ones(len(x), 1), x], 1)))
+        return self.out(self.hidden(torch.cat([torch.ones(self.read(x), 1), x], 1)))
 
 
-def test_a_batch_that_len_has_fixed() -> None:
+def test_a_batch_read_with_len_stays_free() -> None:
+    captured = capture(_ReadsItsBatch(_rows), torch.randn(3, 4))
+    assert captured.dynamic_batch
+    assert captured.module(torch.randn(7, 4)).shape == (7, 2)
+    assert len(torch.randn(5, 4)) == len([0] * 5) == 5  # as ever, now that it is over
+
+
+def test_a_batch_that_the_model_has_fixed() -> None:
     """It was captured with a batch of 2, which stayed, and then failed on the examples' 3."""
-    model, inputs = _ReadsItsBatch(), torch.randn(3, 4)
+    model, inputs = _ReadsItsBatch(lambda x: int(x.shape[0])), torch.randn(3, 4)
     captured = capture(model, inputs)
     assert not captured.dynamic_batch
     assert torch.equal(captured.module(inputs), model(inputs))
