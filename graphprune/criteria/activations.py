@@ -24,15 +24,18 @@ class _Moments:
 
     def __init__(self, place: Place, device: torch.device) -> None:
         self.group = place.group
-        self._size, self._index = place.size, place.index.to(device)
+        self._place = place
         self.sums = torch.zeros(4, place.size, dtype=torch.float64, device=device)
 
     def add(self, values: torch.Tensor) -> None:
-        """Count the elements of a value in."""
+        """Count the elements of a value in, unless nobody knows where its channels lie."""
+        index, size = self._place.at(values.shape), self._place.size
+        if index is None:
+            return
         values = values.double()
         ones = torch.ones((), dtype=values.dtype, device=values.device).expand(values.shape)
         kinds = (ones, values.abs(), values, values.square())
-        self.sums += torch.stack([sum_by_channel(k, self._index, self._size) for k in kinds])
+        self.sums += torch.stack([sum_by_channel(k, index, size) for k in kinds])
 
 
 @dataclass(frozen=True)

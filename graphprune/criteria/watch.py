@@ -11,6 +11,7 @@ from torch import fx, nn
 
 from graphprune.analysis.groups import Analysis
 from graphprune.criteria.base import positions
+from graphprune.labels.lengths import slot_at
 
 Note = Callable[[torch.Tensor], None]
 _WATCHERS = "watchers"
@@ -24,13 +25,20 @@ class Place:
         node: name of the graph node with that value.
         group: name of the group.
         size: its number of channels.
-        index: int64, broadcasts against the value; -1 where an element belongs to none of them.
+        index: int64, broadcasts against the value as it was captured; -1 where an element belongs
+            to none of them.
+        like: the value as it was captured, fake.
     """
 
     node: str
     group: str
     size: int
     index: torch.Tensor
+    like: torch.Tensor
+
+    def at(self, shape: torch.Size) -> torch.Tensor | None:
+        """The index where the value has this shape, for another batch; None if not known."""
+        return slot_at(self.index, self.like, shape)
 
 
 class _Watcher(nn.Module):
@@ -70,7 +78,8 @@ def _places(analysis: Analysis, readers: Iterable[fx.Node], moving: set[fx.Node]
                 if number >= 0:
                     group = analysis.groups[number]
                     index = positions(analysis, group, slot)
-                    places.append(Place(node.name, group.name, group.size, index))
+                    like = node.meta["val"]
+                    places.append(Place(node.name, group.name, group.size, index, like))
     return places
 
 

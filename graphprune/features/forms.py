@@ -20,8 +20,9 @@ class Form:
 
     Attributes:
         kind: ``number``, ``line`` (positions behind the channels' dimension, as of a signal),
-            ``strip`` (positions in front of it, as of tokens) or ``map``.
-        values: float, 0-D, 1-D, 1-D or 2-D.
+            ``strip`` (positions in front of it, as of tokens), ``map``, or ``nothing`` (an expert
+            that the input does not reach).
+        values: float, 0-D, 1-D, 1-D, 2-D or empty.
         words: what the picture shows, for people.
     """
 
@@ -38,6 +39,8 @@ def form_of(activation: Activation, grid: Grid | None = None) -> Form:
         grid: see :class:`graphprune.features.FeatureConfig.token_grid`.
     """
     values, dims, words = activation.values, list(activation.dims), []
+    if not values.size:
+        return Form("nothing", values.reshape(-1), "no values for some of the inputs")
     if values.ndim == 3 and activation.places == 1 and len(values) <= _MOST_TILES:
         words.append(f"for each of the {len(values)} places along {dims.pop(0)}")
         words.insert(0, f"{_downwards(values.shape[1:], dims)}")

@@ -14,11 +14,12 @@ from graphprune.capturing.capture import Captured
 from graphprune.criteria.base import sum_by_channel
 from graphprune.criteria.watch import Place, watch
 from graphprune.errors import DataError
-from graphprune.features.channel import channel_part
+from graphprune.features.channel import Part, channel_part
 from graphprune.features.examples import Example, fixed_batch
 from graphprune.features.places import View
 from graphprune.features.result import Activation
 from graphprune.io.text import reason
+from graphprune.labels.lengths import slot_at
 from graphprune.progress import Progress
 from graphprune.training.devices import Runtime, move
 
@@ -26,6 +27,9 @@ Seen = dict[tuple[str, int], Activation]
 
 # A value this small beside the largest of its tensor is as good as zero.
 NEGLIGIBLE = 1e-6
+
+_NOWHERE = Part(torch.zeros(0), ("places",))
+"""Where channels lie at a batch of another size that nobody can tell."""
 
 
 def observe(
@@ -107,21 +111,25 @@ class _Observer:
         return found
 
     def _show(self, name: str, value: torch.Tensor) -> None:
-        index = self._views[name].index
-        if self._batch is not None and value.shape[0] == self._batch and index.shape[0] == 1:
-            value = value[:1]  # the others are copies
+        view = self._views[name]
+        index = slot_at(view.index, view.node.meta["val"], value.shape)
+        copies = self._batch is not None and value.shape[0] == self._batch
+        if copies and index is not None and index.shape[0] == 1:
+            value = value[:1]
         for channel in self._channels[name]:
-            part = channel_part(value, index, channel)
+            part = channel_part(value, index, channel) if index is not None else _NOWHERE
             self._shown[name, channel] = Activation(
                 part.values.numpy(), part.dims, part.inner, part.places
             )
 
     def _weigh(self, place: Place, value: torch.Tensor) -> None:
         """Note of each channel whether it is zero here, and wherever else it has been read."""
+        index = place.at(value.shape)
+        if index is None:
+            return
         sizes = value.abs().float()
-        index = place.index.to(value.device)
         sums = sum_by_channel(sizes, index, place.size).cpu()
-        here = set(place.index.unique().tolist())
+        here = set(index.unique().tolist())
         limit = NEGLIGIBLE * float(sums.max())
         for channel in self._channels[place.group]:
             if channel in here:

@@ -180,6 +180,8 @@ def _table_head(group: GroupFeatures) -> str:
 
 def _cell(channel: Channel, place: int, form: Form, scale: Scale, side: int) -> str:
     values = form.values
+    if form.kind == "nothing":
+        return "<td><b>no values for this input</b></td>"
     state = _state(channel.activations[place], form, scale)
     label = f"channel {channel.number}: "
     seen = values[np.isfinite(values)]

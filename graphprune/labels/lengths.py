@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from graphprune.graph.values import is_free
-from graphprune.labels.slots import Labels
+from graphprune.labels.slots import Labels, Slot
 
 
 def of_length(lines: torch.Tensor, dim: int, length: int, size: Any) -> torch.Tensor | None:
@@ -59,11 +59,19 @@ def labels_at(labels: Labels, value: torch.Tensor, shape: torch.Size) -> Labels 
     """
     slots = []
     for slot in labels:
-        for dim, size in enumerate(value.shape):
-            if is_free(size) and slot.shape[dim] > 1:
-                longer = of_length(slot, dim, shape[dim], size)
-                if longer is None:
-                    return None
-                slot = longer
-        slots.append(slot)
+        longer = slot_at(slot, value, shape)
+        if longer is None:
+            return None
+        slots.append(longer)
     return tuple(slots)
+
+
+def slot_at(slot: Slot, value: torch.Tensor, shape: torch.Size) -> Slot | None:
+    """One of the labels, or channel numbers laid out like one; see :func:`labels_at`."""
+    for dim, size in enumerate(value.shape):
+        if is_free(size) and slot.shape[dim] > 1:
+            longer = of_length(slot, dim, shape[dim], size)
+            if longer is None:
+                return None
+            slot = longer
+    return slot

@@ -86,3 +86,32 @@ def test_data_are_needed() -> None:
         ActivationMean().score(Evidence(analysis, captured))
     with pytest.raises(DataError, match="no data"):
         ActivationMean().score(Evidence(analysis, captured, []))
+
+
+class Merged(nn.Module):
+    """Heads beside the examples in one dimension."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention, self.head = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.attention(x, x, x)[0])  # with its weights, so written out
+
+
+@pytest.mark.parametrize(
+    "criterion", [ActivationMean(), ActivationVariance()], ids=lambda c: c.name
+)
+def test_channels_beside_the_batch_at_any_batch(criterion: Criterion) -> None:
+    torch.manual_seed(0)
+    captured = capture(Merged().eval(), torch.randn(2, 5, 8))
+    analysis = analyse(captured.module)
+    x = torch.randn(12, 5, 8)
+    found = []
+    for size in (2, 3, 12):
+        evidence = Evidence(analysis, captured, [((part,), None) for part in x.split(size)])
+        found.append(criterion.score(evidence))
+        assert not evidence.notes
+    for scores in found[1:]:
+        for name, values in scores.items():
+            torch.testing.assert_close(values, found[0][name])

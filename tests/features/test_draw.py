@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -343,3 +344,52 @@ def test_a_page_of_too_many_maps_is_refused() -> None:
     config = FeatureConfig(channels=1000, count=1000)
     with pytest.raises(UsageError, match="ask for fewer"):
         draw_features(linear(), torch.randn(2000, 5), method="l2", config=config)
+
+
+class Experts(nn.Module):
+    """Each example goes to one of two layers; the second is never chosen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Linear(5, 8), nn.Linear(6, 4)
+        self.experts = nn.ModuleList(nn.Linear(8, 6) for _ in range(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x).relu()
+        chosen = (x[:, 0] < 0).long()
+        out = x.new_zeros(x.shape[0], 6)
+        for number, expert in enumerate(self.experts):
+            rows = torch.where(chosen == number)[0]
+            out = out.index_add(0, rows, expert(x[rows]).relu())
+        return self.head(out)
+
+
+def test_a_layer_that_an_input_does_not_reach() -> None:
+    # One of the two comes to nothing whichever way; the group may be shown at either.
+    torch.manual_seed(0)
+    model, x = Experts().eval(), torch.randn(4, 5)
+    for node in ("linear_1", "linear_2"):
+        config = dataclasses.replace(EVERY, at=(node,))
+        page = draw_features(model, x, method="l2", config=config).to_html()
+        assert ("no values for this input" in page) == (node == "linear_2")
+
+
+class Merged(nn.Module):
+    """Heads beside the examples in one dimension."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention, self.head = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.attention(x, x, x)[0])  # with its weights, so written out
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_channels_beside_the_batch(count: int) -> None:
+    torch.manual_seed(0)
+    model = Merged().eval()
+    found = draw_features(model, torch.randn(count, 6, 8), method="l2", config=EVERY)
+    read = [one.unread for g in found.groups for channel in g.most for one in channel.activations]
+    assert read
+    assert None not in read
