@@ -116,8 +116,8 @@ def _import_rules(
 def read_source(given: Mapping[str, Any]) -> Source:
     """Load what the options of a command name: ``model_options`` and, where it has one, --data.
 
-    Inputs are taken from --input-shape, else from the program itself or its metadata, else from
-    the data.
+    Inputs are taken from --input-shape, else from the program itself, else from the data, else
+    from the model's metadata, whose sizes are arbitrary (dummy inputs may be of five tokens).
 
     Raises:
         UsageError: anything is missing, damaged, unsafe or does not fit.
@@ -128,20 +128,31 @@ def read_source(given: Mapping[str, Any]) -> Source:
     inputs: Inputs | None = None
     if given["shapes"]:
         inputs = tuple(parse_input_shapes(given["shapes"])), {}
-    else:
-        suggested = loaded.suggested_inputs()
-        inputs = (tuple(suggested[0]), dict(suggested[1])) if suggested is not None else None
+    elif loaded.example_inputs is not None:
+        inputs = loaded.example_inputs
+    suggested = loaded.suggested_inputs() if inputs is None else inputs
     data = given["data"]
-    bundle = load_data(data, _data_options(loaded, inputs)) if data is not None else None
+    bundle = load_data(data, _data_options(loaded, suggested)) if data is not None else None
     if inputs is None and bundle is not None:
-        example, _ = bundle.example_batch(2)
-        inputs = ((), example) if isinstance(example, dict) else (example, {})
+        inputs = _of_data(bundle, suggested)
+    inputs = inputs or suggested
     if inputs is None:
         raise ModelError(
             f"{loaded.source}: no example inputs are known for this model; "
             "give --input-shape, for example --input-shape 1x3x224x224, or --data"
         )
     return Source(loaded, inputs, bundle)
+
+
+def _of_data(bundle: DataBundle, suggested: Inputs | None) -> Inputs:
+    """The first two examples, by the name that the model has for its only input."""
+    example, _ = bundle.example_batch(2)
+    if isinstance(example, dict):
+        return (), example
+    names = list(suggested[1]) if suggested is not None and not suggested[0] else []
+    if len(names) == len(example) == 1:
+        return (), {names[0]: example[0]}
+    return example, {}
 
 
 def _data_options(loaded: LoadedModel, inputs: Inputs | None) -> DataOptions:

@@ -45,6 +45,8 @@ def work(user: Any) -> Path:
     torch.save(model.state_dict(), folder / "state.pt")
     torch.save(model, folder / "pickled.pt")
     safetensors.torch.save_file(model.state_dict(), folder / "weights.safetensors")
+    torch.save(user.make_text().state_dict(), folder / "text.pt")
+    np.savez(folder / "ids.npz", x=np.random.default_rng(0).integers(0, 10, (32, 7)))
     x, y = user.arrays()
     np.savez(folder / "train.npz", x=x, y=y)
     np.savez(folder / "unlabelled.npz", x=x)

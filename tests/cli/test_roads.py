@@ -63,6 +63,27 @@ def compress(road: str, run: Run, chosen: list[Any]) -> Any:
     return chosen[0]
 
 
+@pytest.mark.parametrize(
+    ("data", "names"),
+    [
+        ("userland:texts", ["input_ids", "attention_mask"]),
+        ("ids.npz", ["input_ids"]),
+    ],
+)
+def test_data_say_how_long_inputs_are(
+    data: str, names: list[str], run: Run, chosen: list[Any]
+) -> None:
+    # The model itself suggests inputs too, but of three tokens and without a mask.
+    result = compress(f"text.pt --model userland:make_text --data {data} --method l2", run, chosen)
+    assert list(result.stages.small.kwargs) == names
+    assert all(value.shape == (2, 7) for value in result.stages.small.kwargs.values())
+
+
+def test_without_data_a_model_suggests_its_inputs(run: Run, chosen: list[Any]) -> None:
+    result = compress("text.pt --model userland:make_text", run, chosen)
+    assert result.stages.small.kwargs["input_ids"].shape == (2, 3)
+
+
 @pytest.mark.parametrize("road", ROADS.values(), ids=[n.replace(" ", "-") for n in ROADS])
 def test_road(road: str, run: Run, chosen: list[Any], user: Any) -> None:
     result = compress(road, run, chosen)

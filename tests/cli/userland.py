@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -69,6 +69,37 @@ class OneBatch(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(torch.relu(self.hidden(x.reshape(4, SIDE * SIDE))))
+
+
+class Text(nn.Module):
+    """Token ids (N, T), by name as in transformers, which suggest a length of three."""
+
+    main_input_name = "input_ids"
+    dummy_inputs: ClassVar = {"input_ids": torch.tensor([[1, 2, 3], [3, 2, 1]])}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.hidden, self.head = nn.Embedding(10, 6), nn.Linear(6, 8), nn.Linear(8, 3)
+
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        x = torch.tanh(self.hidden(self.table(input_ids)))
+        if attention_mask is not None:
+            x = x * attention_mask[..., None]
+        return self.head(x.mean(1))
+
+
+def make_text() -> nn.Module:
+    torch.manual_seed(3)
+    return Text().eval()
+
+
+def texts() -> list[Any]:
+    """Batches by name, of seven tokens each."""
+    torch.manual_seed(5)
+    ids, mask = torch.randint(0, 10, (4, 8, 7)), torch.ones(4, 8, 7, dtype=torch.int64)
+    return [{"input_ids": a, "attention_mask": b} for a, b in zip(ids, mask, strict=True)]
 
 
 def make() -> nn.Module:
