@@ -2,7 +2,8 @@
 
 A dense model, few images to rank its channels on, about half of its MACs. Nothing is trained
 afterwards; where there are batch norms, accuracy is also measured with their statistics
-re-estimated. The dense models are those of benchmarks.baselines, ``demo`` that of ``make demo``.
+re-estimated. The dense models are those of benchmarks.baselines, ``demo`` that of ``make demo``,
+and ``lstm`` a recurrent one trained on the same images.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -22,6 +24,8 @@ from benchmarks import demo
 from benchmarks.baselines import BASELINES, dense
 from benchmarks.conditions import RESULTS, append, conditions, markdown_table, read, set_up
 from benchmarks.data import Images, loader, mnist
+from benchmarks.models.lenet import LeNet5
+from benchmarks.models.row_lstm import RowLSTM
 from benchmarks.paper.cifar import inner_groups
 from benchmarks.training import error_percent
 from graphprune import LearnConfig, analyse, capture, choose
@@ -41,6 +45,14 @@ CUTS: dict[str, tuple[int, tuple[tuple[str, bool], ...]]] = {
     "resnet56": (500, (("macs=0.5", False), ("macs=0.5", True))),
     "lenet5": (5_000, (("macs=0.5", False), ("macs=0.2", False), ("macs=0.08", False))),
     "demo": (2_000, (("macs=0.5", False), ("macs=0.2", False), ("macs=0.08", False))),
+    "lstm": (2_000, (("macs=0.7", False), ("macs=0.5", False), ("macs=0.3", False))),
+}
+
+
+# Trained here, on the images of the demo: the network and its number of steps.
+_ON_FEW: dict[str, tuple[Callable[[], nn.Module], int]] = {
+    "demo": (LeNet5, 300),
+    "lstm": (RowLSTM, 1500),
 }
 
 
@@ -84,10 +96,11 @@ class Subject:
 @lru_cache(maxsize=1)
 def subject(name: str, images: int, seed: int) -> Subject:
     """The dense model ``name`` with ``images`` training images, drawn by the seed."""
-    if name == "demo":
+    if name in _ON_FEW:
+        kind, steps = _ON_FEW[name]
         train, test = (dataclasses.replace(part, mean=(0.0,), std=(1.0,)) for part in mnist())
         train = train.subset(slice(demo.TRAIN_IMAGES))
-        model = demo.train(train.pixels[:, 0].numpy(), train.labels.numpy(), steps=300)
+        model = demo.train(train.pixels[:, 0].numpy(), train.labels.numpy(), steps, kind=kind)
     else:
         (train, test), model = BASELINES[name].images(), dense(name)
     drawn = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:images]

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -67,10 +68,16 @@ def _bundled_digits() -> Arrays:
     }
 
 
-def train(images: np.ndarray, labels: np.ndarray, steps: int, seed: int = 0) -> nn.Module:
-    """LeNet-5 trained for ``steps`` batches of 64 random images on [0, 1]; in evaluation mode."""
+def train(
+    images: np.ndarray,
+    labels: np.ndarray,
+    steps: int,
+    seed: int = 0,
+    kind: Callable[[], nn.Module] = LeNet5,
+) -> nn.Module:
+    """A network trained for ``steps`` batches of 64 random images on [0, 1]; in evaluation mode."""
     torch.manual_seed(seed)
-    model = LeNet5()
+    model = kind()
     x, y = torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64))
     optimiser = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=0.05, total_steps=steps)
