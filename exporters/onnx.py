@@ -23,6 +23,7 @@ from graphprune.exporters import (  # noqa: F401 - their translations
     onnx_experts,
 )
 from graphprune.exporters.base import Exporter
+from graphprune.exporters.onnx_complex import complex_written_out
 from graphprune.exporters.onnx_ops import TRANSLATIONS, WITHOUT_ONNX, first_cause
 from graphprune.exporters.onnx_optimise import optimise_exactly
 from graphprune.exporters.onnx_pads import keep_pads_apart
@@ -93,7 +94,7 @@ def export_onnx(
         "custom_translation_table": dict(TRANSLATIONS),
     }
     try:
-        program = waves_written_out(program)
+        program = complex_written_out(waves_written_out(program))
         try:
             _write(program, target, optimise, options)
         except Exception:
