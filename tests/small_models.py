@@ -34,6 +34,17 @@ class Traits(nn.Module):
         return Heads(logits * scale, features)
 
 
+class Merged(nn.Module):
+    """(N, T, 8) -> (N, T, 3), with heads beside the examples in one dimension."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention, self.head = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.attention(x, x, x)[0])  # with its weights, so written out
+
+
 class Tokens(nn.Module):
     """Integer inputs; a dict of a float, an integer and a constant output."""
 

@@ -17,7 +17,7 @@ from graphprune.capturing.constants import AnswerConstants
 from graphprune.capturing.flexible import flex_attention_written_out, without_vmap
 from graphprune.capturing.foretold import ForetellResults
 from graphprune.capturing.keywords import keywords_spelt_out
-from graphprune.capturing.lengths import len_gives_sizes
+from graphprune.capturing.sizes import len_gives_sizes
 from graphprune.errors import DataError, ModelError, UsageError
 from graphprune.graph.graphmodule import TrainableGraphModule
 from graphprune.graph.state import state_kept

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import small_models
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -88,23 +89,12 @@ def test_data_are_needed() -> None:
         ActivationMean().score(Evidence(analysis, captured, []))
 
 
-class Merged(nn.Module):
-    """Heads beside the examples in one dimension."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.attention, self.head = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 3)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.attention(x, x, x)[0])  # with its weights, so written out
-
-
 @pytest.mark.parametrize(
     "criterion", [ActivationMean(), ActivationVariance()], ids=lambda c: c.name
 )
 def test_channels_beside_the_batch_at_any_batch(criterion: Criterion) -> None:
     torch.manual_seed(0)
-    captured = capture(Merged().eval(), torch.randn(2, 5, 8))
+    captured = capture(small_models.Merged().eval(), torch.randn(2, 5, 8))
     analysis = analyse(captured.module)
     x = torch.randn(12, 5, 8)
     found = []

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import planted
 import pytest
+import small_models
 import torch
 from torch import nn
 
@@ -374,21 +375,10 @@ def test_a_layer_that_an_input_does_not_reach() -> None:
         assert ("no values for this input" in page) == (node == "linear_2")
 
 
-class Merged(nn.Module):
-    """Heads beside the examples in one dimension."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.attention, self.head = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 3)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.attention(x, x, x)[0])  # with its weights, so written out
-
-
 @pytest.mark.parametrize("count", [1, 5])
 def test_channels_beside_the_batch(count: int) -> None:
     torch.manual_seed(0)
-    model = Merged().eval()
+    model = small_models.Merged().eval()
     found = draw_features(model, torch.randn(count, 6, 8), method="l2", config=EVERY)
     read = [one.unread for g in found.groups for channel in g.most for one in channel.activations]
     assert read
