@@ -93,6 +93,14 @@ class Analysis:
         """Groups by name."""
         return {group.name: group for group in self.groups}
 
+    @cached_property
+    def group_of_class(self) -> np.ndarray:
+        """Number of each class's group, -1 for none; the last entry is that of class -1."""
+        numbers = np.full(self.classes + 1, -1)
+        for number, group in enumerate(self.groups):
+            numbers[group.channels] = number
+        return numbers
+
     def keep(self, classes: np.ndarray) -> Keep:
         """Keep of the classes marked True (bool by class)."""
         classes = close(classes, self.settled.rows, self.settled.pure)

@@ -174,7 +174,7 @@ def clusters(
 ) -> list[tuple[list[ChannelGroup], list[tuple[int, ...]]]]:
     """Groups that lose whole rows together, with those rows."""
     links: DisjointSet = DisjointSet(range(len(analysis.groups)))
-    of = group_of(analysis)
+    of = analysis.group_of_class
     for row in analysis.settled.row_units:
         touched = np.unique(of[list(row)]).tolist()
         for one, other in itertools.pairwise(number for number in touched if number >= 0):
@@ -188,14 +188,6 @@ def clusters(
         groups = [analysis.groups[number] for number in numbers]
         found.append((groups, rows[links[numbers[0]]]))
     return found
-
-
-def group_of(analysis: Analysis) -> np.ndarray:
-    """Number of the group of each class, -1 where there is none."""
-    of = np.full(analysis.classes, -1)
-    for number, group in enumerate(analysis.groups):
-        of[group.channels] = number
-    return of
 
 
 def _thin_each_group(ranked: _Ranked, fraction: float) -> np.ndarray:
@@ -233,7 +225,7 @@ def _take(
 ) -> None:
     """Clear in ``stays`` what steps take away, as far as each group has a budget for it."""
     there, budget = stays.tolist(), list(budget)
-    of = group_of(analysis).tolist()
+    of = analysis.group_of_class.tolist()
     for step in steps:  # plain Python: most steps take one channel
         fresh = [one for one in step if there[one]]
         takes: dict[int, int] = {}

@@ -89,7 +89,7 @@ def _contracts(node: fx.Node) -> bool:
         torch.Tag.pointwise in node.target.tags
     )
     value = node.meta.get("val")
-    several = isinstance(value, list | tuple) and isinstance(value[0], torch.Tensor)
+    several = isinstance(value, list | tuple) and any(isinstance(v, torch.Tensor) for v in value)
     return len(tensors) >= 2 and not pointwise and (is_tensor(node) or several)
 
 

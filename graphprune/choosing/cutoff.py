@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from graphprune.analysis.groups import Analysis
-from graphprune.choosing.budget import Choice, choose, clusters, group_of, require_groups
+from graphprune.choosing.budget import Choice, choose, clusters, require_groups
 from graphprune.choosing.guard import Guard
 from graphprune.choosing.plan import plan_from_classes
 from graphprune.choosing.target import AutoTarget, Target
@@ -91,7 +91,7 @@ def cut_off(
     plan = plan_from_classes(analysis, stays, target=str(target), method=scores.method)
     total = sum(group.size for group in analysis.groups)
     left = sum(after for _, after in plan.widths.values())
-    note = _note(target, evidence.above, stays, group_of(analysis) >= 0)
+    note = _note(target, evidence.above, stays, analysis.group_of_class[:-1] >= 0)
     note += _warning(plan.widths, kept, scores.steps)
     return Choice(plan, left / total, note, below)
 
@@ -127,7 +127,7 @@ def _by_class(analysis: Analysis, scores: Scores, below: dict[str, torch.Tensor]
     for group in analysis.groups:
         above[group.channels] = 1 - below[group.name].numpy()
         importance[group.channels] = scores.by_group[group.name].double().cpu().numpy()
-    inside = group_of(analysis) >= 0
+    inside = analysis.group_of_class[:-1] >= 0
     for row in map(np.array, analysis.settled.row_units):
         if inside[row].any():  # what stands for a row (a head's own parameters) has no say
             above[row[~inside[row]]] = above[row[inside[row]]].mean()

@@ -32,7 +32,7 @@ class _Moments:
         index, size = self._place.at(values.shape), self._place.size
         if index is None:
             return
-        values = values.double()
+        values, index = values.double(), index.to(values.device)
         ones = torch.ones((), dtype=values.dtype, device=values.device).expand(values.shape)
         kinds = (ones, values.abs(), values, values.square())
         self.sums += torch.stack([sum_by_channel(k, index, size) for k in kinds])

@@ -9,7 +9,6 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from graphprune.analysis.groups import Analysis
 from graphprune.criteria.base import Evidence, parameters_of
 from graphprune.labels.slots import varying
 
@@ -32,14 +31,13 @@ class L2:
     def score(self, evidence: Evidence) -> dict[str, torch.Tensor]:
         """Scores by group name, float64, shape (D,)."""
         analysis = evidence.analysis
-        group_of = _group_of_classes(analysis)
         total = np.zeros(analysis.classes)
         for name, values in parameters_of(analysis, analysis.groups):
             slots = [slot for slot in analysis.leaves[name][0] if varying(slot)]
             sums = self._sums(values, [tuple(slot.shape) for slot in slots])
             for slot, size in zip(slots, sums, strict=True):
                 classes = analysis.slot_classes(slot)
-                _add(total, size, classes, group_of[classes])
+                _add(total, size, classes, analysis.group_of_class[classes])
         return {
             group.name: torch.from_numpy(total[group.channels]).pow(1 / self.power)
             for group in analysis.groups
@@ -83,14 +81,6 @@ class L1(L2):
 
     name: ClassVar[str] = "l1"
     power: ClassVar[float] = 1.0
-
-
-def _group_of_classes(analysis: Analysis) -> np.ndarray:
-    """Number of the group of each class, -1 for none; the last entry, -1, is that of class -1."""
-    numbers = np.full(analysis.classes + 1, -1)
-    for number, group in enumerate(analysis.groups):
-        numbers[group.channels] = number
-    return numbers
 
 
 def _magnitudes(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -67,14 +67,11 @@ def reading_places(analysis: Analysis) -> list[Place]:
 
 
 def _places(analysis: Analysis, readers: Iterable[fx.Node], moving: set[fx.Node]) -> list[Place]:
-    owner = np.full(analysis.classes + 1, -1)
-    for number, group in enumerate(analysis.groups):
-        owner[group.channels] = number
     read = {arg: None for node in readers for arg in node.all_input_nodes if arg in moving}
     places = []
     for node in read:
         for slot in analysis.context.of(node):
-            for number in np.unique(owner[analysis.slot_classes(slot)]).tolist():
+            for number in np.unique(analysis.group_of_class[analysis.slot_classes(slot)]).tolist():
                 if number >= 0:
                     group = analysis.groups[number]
                     index = positions(analysis, group, slot)

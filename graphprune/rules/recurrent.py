@@ -33,7 +33,8 @@ def label_recurrent(context: Context, node: fx.Node) -> NodeLabels:
     inputs = _one(context, x, rank - 1)
     cells: list[Slot] = []
     hidden: list[Slot] = []
-    for layer in _layers(node):
+    layers = list(_layers(node))
+    for layer in layers:
         for own in layer:
             context.unite(inputs, _one(context, own.weights[0], 1), f"input of {node.name}")
             _multiplies(context, node, own)
@@ -51,7 +52,7 @@ def label_recurrent(context: Context, node: fx.Node) -> NodeLabels:
     for one, other in itertools.chain(itertools.pairwise(hidden), itertools.pairwise(cells)):
         context.unite(one, other, f"hidden units of {node.name}")
     outputs = _outputs(context, node, [inputs, hidden[0], units[0]])
-    context.producers.extend(_read_within(context, list(_layers(node))))
+    context.producers.extend(_read_within(context, layers))
     return outputs
 
 

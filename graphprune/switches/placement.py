@@ -19,6 +19,7 @@ from graphprune.criteria.base import positions
 from graphprune.graph.values import is_free, is_tensor
 from graphprune.labels.slots import Slot, varying
 from graphprune.rules.table import find_rule
+from graphprune.shrinking.rewrite import all_labels
 from graphprune.switches.sites import SwitchSite
 
 aten = torch.ops.aten
@@ -36,23 +37,22 @@ def switch_sites(analysis: Analysis) -> tuple[SwitchSite, ...]:
     """
     sites: dict[tuple[str, str, bytes], SwitchSite] = {}
     holders = _Holders(analysis)
-    produced: dict[fx.Node, list[Slot]] = defaultdict(list)
+    produced: dict[fx.Node, list[tuple[Slot, int]]] = defaultdict(list)
     for node, slot in analysis.context.producers:
-        produced[node].append(slot)
+        produced[node] += [(slot, number) for number in sorted(holders.groups(slot))]
     scaled: dict[fx.Node, set[int]] = defaultdict(set)
     for node in analysis.module.graph.nodes:
         above = set().union(*(scaled[source] for source in node.all_input_nodes))
         if above:
             scaled[node] |= above & holders.held_by(node)
-        for slot in produced.get(node, ()):
-            for number in sorted(holders.groups(slot)):
-                if number in above and not holders.mixes(node, number):
-                    continue
-                group = analysis.groups[number]
-                for last, index in _behind(analysis, node, slot, group):
-                    key = (last.name, group.name, index.numpy().tobytes())
-                    sites.setdefault(key, SwitchSite(last.name, group.name, index))
-                    scaled[last].add(number)
+        for slot, number in produced.get(node, ()):
+            if number in above and not holders.mixes(node, number):
+                continue
+            group = analysis.groups[number]
+            for last, index in _behind(analysis, node, slot, group):
+                key = (last.name, group.name, index.numpy().tobytes())
+                sites.setdefault(key, SwitchSite(last.name, group.name, index))
+                scaled[last].add(number)
     return tuple(sites.values())
 
 
@@ -61,21 +61,17 @@ class _Holders:
 
     def __init__(self, analysis: Analysis) -> None:
         self._analysis = analysis
-        self._owner = np.full(analysis.classes + 1, -1)
-        for number, group in enumerate(analysis.groups):
-            self._owner[group.channels] = number
 
     def groups(self, slot: Slot) -> set[int]:
         """Groups that vary along the slot."""
         if not varying(slot):
             return set()
-        return set(np.unique(self._owner[self._analysis.slot_classes(slot)]).tolist()) - {-1}
+        classes = self._analysis.slot_classes(slot)
+        return set(np.unique(self._analysis.group_of_class[classes]).tolist()) - {-1}
 
     def held_by(self, node: fx.Node) -> set[int]:
         """Groups in the node's value, or in any value of several."""
-        found = self._analysis.context.labels.get(node, ())
-        labels = found if isinstance(found, tuple) else [slot for one in found for slot in one]
-        return set().union(*map(self.groups, labels))
+        return set().union(*map(self.groups, all_labels(self._analysis.context, node)))
 
     def mixes(self, node: fx.Node, number: int) -> bool:
         """Whether a dense contraction reads the group that it writes (``x + conv(x)``).
