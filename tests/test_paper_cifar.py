@@ -65,7 +65,7 @@ def test_a_row_of_inner_channels_leaves_the_streams_alone() -> None:
 @pytest.mark.parametrize("scale", ["full", "cpu"])
 def test_every_row_names_what_there_is(scale: str) -> None:
     tables = [(tables23_rows.rows(name, scale), e.dense[scale]) for name, e in EXPERIMENTS.items()]
-    for rows, baseline in [*tables, (resnet56.rows(scale), "resnet56")]:
+    for rows, baseline in [*tables, (resnet56.rows(), "resnet56")]:
         assert baseline in BASELINES
         assert len(set(rows)) == len(rows)
         assert [row.method for row in rows if not row.target] == [DENSE, DENSE_TUNED]
@@ -78,7 +78,7 @@ def test_every_row_names_what_there_is(scale: str) -> None:
     ("baseline", "rows"),
     [
         *((e.dense["cpu"], tables23_rows.rows(name, "cpu")) for name, e in EXPERIMENTS.items()),
-        ("resnet20", resnet56.rows("cpu")),
+        ("resnet20", resnet56.rows()),
     ],
     ids=["vgg16", "wrn", "resnet"],
 )

@@ -23,6 +23,7 @@ _OPTIONS = (
         help="full: the whole data and schedule, for a GPU; cpu: the reduced scale of the docs.",
     ),
     click.option("--method", "methods", multiple=True, help="Only rows of this; repeatable."),
+    click.option("--target", "targets", multiple=True, help="Only rows of this; repeatable."),
     click.option("--epochs", type=click.IntRange(1), help="Passes of fine-tuning."),
     click.option("--train-images", type=click.IntRange(2), help="Only the first so many."),
     click.option("--test-images", type=click.IntRange(1), help="Only the first so many."),
@@ -80,5 +81,6 @@ def run_rows(
         options["compiled"],
         lambda line: click.echo(line, err=True),
     )
-    wanted = options["methods"]
-    measure(bench, [row for row in rows if not wanted or row.method in wanted])
+    methods, targets = options["methods"], options["targets"]
+    rows = [row for row in rows if not methods or row.method in methods]
+    measure(bench, [row for row in rows if not targets or row.target in targets])

@@ -38,15 +38,11 @@ SCHEDULES = {
 }
 
 
-def rows(scale: str) -> list[Row]:
-    """The fine-tuned rows, with the streams spared, then what other spreads leave after the cut.
-
-    At the reduced scale two methods alone are fine-tuned at the second target.
-    """
+def rows() -> list[Row]:
+    """The fine-tuned rows, with the streams spared, then what other spreads leave after the cut."""
     first, second = TARGETS
     found = [Row(DENSE), *(Row(method, first, inner=True) for method in METHODS), Row(DENSE_TUNED)]
-    for number, method in enumerate(METHODS):
-        found.append(Row(method, second, inner=True, tuned=scale == "full" or number < 2))
+    found += [Row(method, second, inner=True) for method in METHODS]
     for ranking, inner in SPREADS[:-1]:
         found += [Row(method, first, ranking, inner, tuned=False) for method in METHODS]
     return found
@@ -123,7 +119,7 @@ def main(model: str, **options: Any) -> None:
     scale = options["scale"]
     output: Path = options["output"] or RESULTS / f"{model}_{scale}.jsonl"
     if not options["table_only"]:
-        run_rows(model, rows(scale), SCHEDULES[scale], output, options)
+        run_rows(model, rows(), SCHEDULES[scale], output, options)
     records = read(output)
     text = f"{cut_table(records)}\n{tuned_table(records)}"
     output.with_suffix(".md").write_text(text)

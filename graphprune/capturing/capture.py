@@ -20,6 +20,7 @@ from graphprune.capturing.keywords import keywords_spelt_out
 from graphprune.capturing.sizes import len_gives_sizes
 from graphprune.errors import DataError, ModelError, UsageError
 from graphprune.graph.graphmodule import TrainableGraphModule
+from graphprune.graph.names import with_graph_names
 from graphprune.graph.state import state_kept
 from graphprune.graph.trees import copy_of, register_dataclasses
 from graphprune.graph.values import is_free
@@ -34,7 +35,8 @@ class Captured:
 
     Attributes:
         module: eval-mode graph of ATen calls; its parameters and buffers carry the original
-            qualified names and are copies, so the caller's model never changes with it.
+            qualified names (see :mod:`graphprune.graph.names`) and are copies, so the caller's
+            model never changes with it.
         args: positional example inputs (real tensors).
         kwargs: keyword example inputs.
         batch_dims: for each tensor leaf of ``(args, kwargs)`` the dimension that may vary, or None.
@@ -154,6 +156,7 @@ def _graph_module(program: torch.export.ExportedProgram) -> TrainableGraphModule
     from graphprune.passes.normalise import Normalise
     from graphprune.passes.split_losses import SplitLosses
 
+    program = with_graph_names(program)
     exported = program.module(check_guards=False)
     owned = _Owned(exported)
     module = TrainableGraphModule(owned, exported.graph)

@@ -13,6 +13,7 @@ import torch
 from graphprune.criteria.base import Evidence, sum_by_channel
 from graphprune.criteria.runs import Runs, for_every_channel
 from graphprune.criteria.watch import Place, reading_places, watch
+from graphprune.graph.graphmodule import frozen
 from graphprune.training.devices import move
 
 
@@ -80,7 +81,7 @@ class ActivationMean:
             for one in moments:
                 one.add(value)
 
-        module = runs.captured.module.frozen().eval()
+        module = frozen(runs.captured.module).eval()
         watch(module, {node: partial(note, moments=found) for node, found in by_node.items()})
         move(module, runs.runtime.device)
         with torch.no_grad():

@@ -12,6 +12,7 @@ from torch import nn
 from graphprune.analysis.groups import Analysis
 from graphprune.criteria.runs import Runs
 from graphprune.criteria.sloped import gradients
+from graphprune.graph.graphmodule import frozen
 from graphprune.passes.insert_switches import InsertSwitches
 from graphprune.switches.network import batch_first_groups
 from graphprune.switches.placement import switch_sites
@@ -81,7 +82,7 @@ def gated_runs(analysis: Analysis, runs: Runs) -> Iterator[GatedRun]:
     sites = switch_sites(analysis)
     batched = batch_first_groups(captured, sites)
     gates = {g: Gate(n, per_example=batched[g]) for g, n in group_sizes(sites).items()}
-    module = captured.module.frozen().eval()
+    module = frozen(captured.module).eval()
     InsertSwitches(sites=sites, switches=gates)(module)
     move(module, runs.runtime.device)
     for inputs in runs:

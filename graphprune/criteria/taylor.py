@@ -11,6 +11,7 @@ from graphprune.criteria.base import Evidence, parameters_by_channel, sum_by_cha
 from graphprune.criteria.runs import Runs, for_every_channel
 from graphprune.criteria.signal import Signal
 from graphprune.criteria.sloped import check_found, gradients
+from graphprune.graph.graphmodule import frozen
 from graphprune.graph.values import get_tensor
 from graphprune.progress import LossLog
 from graphprune.training.devices import move
@@ -58,7 +59,7 @@ class Taylor:
             )
             for group in analysis.groups
         ]
-        module = runs.captured.module.frozen().eval()
+        module = frozen(runs.captured.module).eval()
         move(module, runs.runtime.device)
         names = list(dict.fromkeys(name for _, found in places for name, _ in found))
         weights = {name: get_tensor(module, name).requires_grad_() for name in names}

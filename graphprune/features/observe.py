@@ -18,6 +18,7 @@ from graphprune.features.channel import Part, channel_part
 from graphprune.features.examples import Example, fixed_batch
 from graphprune.features.places import View
 from graphprune.features.result import Activation
+from graphprune.graph.graphmodule import frozen
 from graphprune.io.text import reason
 from graphprune.labels.lengths import slot_at
 from graphprune.progress import Progress
@@ -55,7 +56,7 @@ def observe(
         DataError: the model does not run on an example.
     """
     observer = _Observer(views, channels, fixed_batch(captured))
-    module = captured.module.frozen().eval()
+    module = frozen(captured.module).eval()
     watch(module, observer.notes())
     device = Runtime(mixed_precision=False).device
     move(module, device)

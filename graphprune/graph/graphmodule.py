@@ -26,17 +26,6 @@ class TrainableGraphModule(fx.GraphModule):
         super().train(mode)
         return self
 
-    def frozen(self) -> TrainableGraphModule:
-        """A copy that shares this module's weights (same memory), none requiring a gradient.
-
-        Buffers and the graph are copied. The copy can be rewritten, moved and run without this
-        module changing; only writing into its weights would be seen here.
-        """
-        shared: dict[int, Any] = {
-            id(p): nn.Parameter(p.detach(), requires_grad=False) for p in self.parameters()
-        }
-        return copy.deepcopy(self, shared)
-
     def __deepcopy__(self, memo: dict[int, Any]) -> TrainableGraphModule:
         with warnings.catch_warnings():
             # torch copies the input and output specs, whose class warns of its own deprecation.
@@ -51,3 +40,16 @@ class TrainableGraphModule(fx.GraphModule):
         copied._non_persistent_buffers_set = set(self._non_persistent_buffers_set)
         copied.training = self.training
         return copied
+
+
+def frozen(module: TrainableGraphModule) -> TrainableGraphModule:
+    """A copy that shares the module's weights (same memory), none requiring a gradient.
+
+    Buffers and the graph are copied. The copy can be rewritten, moved and run without the module
+    changing; only writing into its weights would be seen there. (A method would take a name that
+    a model may have for a part of its own.)
+    """
+    shared: dict[int, Any] = {
+        id(p): nn.Parameter(p.detach(), requires_grad=False) for p in module.parameters()
+    }
+    return copy.deepcopy(module, shared)

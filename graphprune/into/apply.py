@@ -10,6 +10,7 @@ from graphprune.capturing.capture import Captured
 from graphprune.capturing.carried import without_carried_state
 from graphprune.errors import CertificateError, UsageError
 from graphprune.graph.chance import same_chance
+from graphprune.graph.names import graph_name, model_name
 from graphprune.graph.trees import Inputs, copy_of
 from graphprune.into.attributes import set_certain
 from graphprune.into.blame import explain
@@ -104,18 +105,19 @@ def _check_fits(model: nn.Module, dense: nn.Module) -> None:
             if name in unsaved:
                 continue  # a constant that capture has found in the forward
             raise UsageError(
-                f"the model has no {name}; give an instance of the class that was compressed"
+                f"the model has no {model_name(name)}; "
+                "give an instance of the class that was compressed"
             )
         if have[name].shape != tensor.shape or have[name].dtype != tensor.dtype:
             shapes = [f"{tuple(t.shape)} {t.dtype}" for t in (have[name], tensor)]
             raise UsageError(
-                f"{name} of the model is {shapes[0]}, but that of the compressed one was "
-                f"{shapes[1]}; give an instance as it was before compression"
+                f"{model_name(name)} of the model is {shapes[0]}, but that of the compressed one "
+                f"was {shapes[1]}; give an instance as it was before compression"
             )
-    extra = sorted(set(model.state_dict()) - set(named_tensors(dense)))
+    extra = sorted(set(map(graph_name, model.state_dict())) - set(named_tensors(dense)))
     if extra:
         raise UsageError(
-            f"the model has {extra[0]}, which the compressed one did not; "
+            f"the model has {model_name(extra[0])}, which the compressed one did not; "
             "give an instance of the class that was compressed"
         )
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from graphprune.graph.names import model_name
 from graphprune.into.state import named_tensors
 
 Changes = dict[int, set[int]]
@@ -53,7 +54,7 @@ def sizes_by_module(dense: fx.GraphModule, small: fx.GraphModule) -> dict[str, S
     tensors = named_tensors(small)
     for name, tensor in named_tensors(dense).items():
         if name in tensors:
-            owner = found[name.rpartition(".")[0]]
+            owner = found[model_name(name).rpartition(".")[0]]
             _note(owner.given, zip(tensor.shape, tensors[name].shape, strict=True))
     after = {node.name: node for node in small.graph.nodes}
     for node in dense.graph.nodes:

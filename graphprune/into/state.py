@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from graphprune.graph.names import graph_name
+
 
 @dataclass(frozen=True)
 class SavedState:
@@ -53,14 +55,17 @@ class SavedState:
 
 
 def named_tensors(module: nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters, buffers and plain tensor attributes by qualified name, tied ones under each."""
+    """Parameters, buffers and plain tensor attributes by qualified name, tied ones under each.
+
+    Names are those that a graph has for them (:func:`graphprune.graph.names.graph_name`).
+    """
     found: dict[str, torch.Tensor] = {}
     for path, part in module.named_modules(remove_duplicate=False):
         prefix = f"{path}." if path else ""
         for own in (part._parameters, part._buffers, vars(part)):
             for key, value in own.items():
                 if isinstance(value, torch.Tensor):
-                    found.setdefault(f"{prefix}{key}", value)
+                    found.setdefault(graph_name(f"{prefix}{key}"), value)
     return found
 
 

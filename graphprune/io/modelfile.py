@@ -21,6 +21,7 @@ from graphprune.io.archive import check_program_archive, is_program_archive, ope
 from graphprune.io.hints import Example, example_from_metadata, model_metadata
 from graphprune.io.imports import working_directory_importable
 from graphprune.io.pickles import load_tensors, looks_like_pickle, named_globals
+from graphprune.io.program_record import BatchDims, read_record, restore
 from graphprune.io.statedict import (
     build_model,
     check_weights_finite,
@@ -42,14 +43,17 @@ class LoadedModel:
     """A model as read from a file.
 
     ``example_inputs`` is ``(args, kwargs)`` as the exported program carries them, or None.
-    ``metadata`` holds what :func:`graphprune.io.hints.model_metadata` found, and under
-    ``"file"`` the key-value pairs of a safetensors file.
+    ``batch_dims`` says which dimension of each of their tensors is the batch, for a program that
+    graphprune wrote; else None. ``metadata`` holds what
+    :func:`graphprune.io.hints.model_metadata` found, and under ``"file"`` the key-value pairs of
+    a safetensors file.
     """
 
     model: nn.Module | torch.export.ExportedProgram
     example_inputs: Example | None
     source: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    batch_dims: BatchDims | None = None
 
     def suggested_inputs(self, batch: int = 2) -> Example | None:
         """Return the file's example inputs, else some made from the metadata, else None."""
@@ -86,16 +90,29 @@ def load_model(
     check_weights_finite(model, source)
     if isinstance(model, nn.Module):
         return LoadedModel(model, None, source, metadata | model_metadata(model))
-    example = model.example_inputs
-    if example is None or not (example[0] or example[1]):
+    record = _program_record(data, source)
+    if record is not None:
+        example, dims = restore(model, record, source)
+        return LoadedModel(model, example, source, metadata, dims)
+    given = model.example_inputs
+    if given is None or not (given[0] or given[1]):
         return LoadedModel(model, None, source, metadata)
-    return LoadedModel(model, (tuple(example[0]), dict(example[1])), source, metadata)
+    return LoadedModel(model, (tuple(given[0]), dict(given[1])), source, metadata)
+
+
+def _program_record(data: bytes, source: str) -> dict[str, Any] | None:
+    try:
+        return read_record(data)
+    except (OSError, zipfile.BadZipFile, ValueError) as exc:
+        raise ModelError(f"{source}: damaged file ({reason(exc)})") from exc
 
 
 def _read(file: Path, source: str) -> bytes:
     try:
         if file.is_dir():
-            raise ModelError(f"{source}: is a folder; expected {_KINDS}")
+            within = file / "model.pt2"  # as compress writes it
+            hint = f"did you mean {one_line(within)}?" if within.exists() else f"expected {_KINDS}"
+            raise ModelError(f"{source}: is a folder; {hint}")
         data = file.read_bytes()
     except FileNotFoundError as exc:
         raise ModelError(f"{source}: no such file; expected {_KINDS}") from exc

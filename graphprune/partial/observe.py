@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from graphprune.graph.flops import flop_counter, products_of_attention
+from graphprune.graph.names import graph_name
 from graphprune.graph.trees import Inputs, copy_of, tensor_leaves
 from graphprune.into.state import SavedState
 from graphprune.partial.calls import Calls, signature
@@ -129,11 +130,12 @@ def read_outside(
 
 
 def own_tensors(module: nn.Module) -> dict[str, torch.Tensor]:
-    """All parameters and buffers by qualified name, tied ones under each of their names."""
-    return {
+    """All parameters and buffers by a graph's names for them, tied ones under each."""
+    tensors = {
         **dict(module.named_parameters(remove_duplicate=False)),
         **dict(module.named_buffers(remove_duplicate=False)),
     }
+    return {graph_name(name): tensor for name, tensor in tensors.items()}
 
 
 def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:

@@ -12,6 +12,7 @@ from graphprune.errors import CertificateError
 from graphprune.exporters.output_folder import ARTEFACTS, PARTS, WEIGHTS
 from graphprune.exporters.pt2 import load_pt2
 from graphprune.exporters.report import file_hash
+from graphprune.graph.names import model_name
 from graphprune.io.text import few, reason
 from graphprune.partial.report import PartialReport, PartRow
 from graphprune.proof.certify import Certificate
@@ -97,7 +98,8 @@ def _check_weights(row: PartRow, folder: Path, tensors: dict[str, torch.Tensor])
     module, _ = load_pt2(folder / "model.pt2")
     weights = {name for name, _ in module.named_parameters(remove_duplicate=False)}
     for name, tensor in module.state_dict().items():
-        found = tensors.get(f"{row.name}.{name}", tensors.get(f"{row.name}.{_GRAPH_PREFIX}{name}"))
+        places = [f"{row.name}.{own}" for own in (model_name(name), f"{_GRAPH_PREFIX}{name}")]
+        found = next((tensors[place] for place in places if place in tensors), None)
         if found is None and name not in weights:
             continue  # a constant of the graph that is no tensor of the model
         if found is None or found.shape != tensor.shape or not torch.equal(found, tensor):

@@ -10,7 +10,7 @@ import torch
 from torch import fx, nn
 
 from graphprune.capturing.capture import Captured
-from graphprune.graph.graphmodule import TrainableGraphModule
+from graphprune.graph.graphmodule import TrainableGraphModule, frozen
 from graphprune.graph.schema import get_argument
 from graphprune.graph.trees import Inputs
 from graphprune.passes.insert_switches import InsertSwitches
@@ -46,11 +46,11 @@ class SwitchedNetwork:
     ) -> None:
         self._captured = captured
         self.switches = dict(switches)
-        self.original: TrainableGraphModule = captured.module.frozen().eval()
+        self.original: TrainableGraphModule = frozen(captured.module).eval()
         move(self.original, device)
         # Made after the move, so that both share the weights on that device too.
         self.module: TrainableGraphModule = (
-            copy.deepcopy(captured.module) if trained else self.original.frozen()
+            copy.deepcopy(captured.module) if trained else frozen(self.original)
         )
         self._weights = _free_parameters(self.module, sites) if trained else []
         self._names = [*self.module.state_dict()]

@@ -233,3 +233,24 @@ def test_verify_finds_a_report_that_promises_another_model(run: Run, out: Path) 
     result = run("verify", out)
     assert result.exit_code == 3
     assert "report.json states" in result.stderr
+
+
+def test_the_small_model_can_be_made_smaller_again(
+    delivered: tuple[Path, Result], tmp_path: Path
+) -> None:
+    first, again = delivered[0], tmp_path / "again"
+    options = ["--target", "params=0.5", "--no-latency", "-o", str(again)]
+    result = CliRunner().invoke(cli, ["compress", str(first / "model.pt2"), *options])
+    assert result.exit_code == 0, result.output
+    before, after = (
+        sum(p.numel() for p in graphprune.load(f).parameters()) for f in (first, again)
+    )
+    assert after <= 0.5 * before
+    result = CliRunner().invoke(cli, ["verify", str(again)])
+    assert result.exit_code == 0, result.output
+
+
+def test_a_folder_in_place_of_its_model_is_told(delivered: tuple[Path, Result]) -> None:
+    result = CliRunner().invoke(cli, ["inspect", str(delivered[0])])
+    assert result.exit_code == 2
+    assert result.stderr.endswith("is a folder; did you mean " + f"{delivered[0] / 'model.pt2'}?\n")

@@ -12,13 +12,15 @@ import small_models
 import torch
 from torch import nn
 
-from graphprune.capturing.capture import Captured
+from graphprune import compress
+from graphprune.capturing.capture import Captured, capture
 from graphprune.delivery.load import load
 from graphprune.errors import ModelError, UnsafePickleError
 from graphprune.exporters.onnx import export_onnx
 from graphprune.exporters.program import export_program
 from graphprune.exporters.pt2 import load_pt2, save_pt2
 from graphprune.graph.trees import is_plain, tensor_leaves
+from graphprune.io import load_model
 from graphprune.io.archive import check_program_archive
 from graphprune.proof.compare import max_relative_error
 from graphprune.proof.fresh_inputs import fresh_inputs
@@ -107,6 +109,33 @@ def test_frozen_parameters_stay_frozen(tmp_path: Path) -> None:
     module, _ = load_pt2(save_pt2(captured, tmp_path / "model.pt2"))
     frozen = [name for name, p in module.named_parameters() if not p.requires_grad]
     assert frozen == ["table.weight"]
+
+
+class Autoencoder(nn.Module):
+    """The decoder's weight is the encoder's; nothing but the hidden channels can go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encode, self.frozen = nn.Linear(6, 8), nn.Linear(6, 6)
+        self.decode = self.encode.weight
+        self.frozen.requires_grad_(False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.frozen(torch.relu(self.encode(x)) @ self.decode)
+
+
+def test_the_program_can_be_compressed_again(tmp_path: Path) -> None:
+    captured = capture(Autoencoder(), torch.randn(3, 6))
+    loaded = load_model(save_pt2(captured, tmp_path / "model.pt2"))
+    assert torch.equal(loaded.example_inputs[0][0], captured.args[0])
+    result = compress(loaded.model, loaded.example_inputs, method="l2", target="channels=0.5")
+    small = result.stages.small.module
+    assert small.decode is small.encode.weight
+    assert small.decode.shape == (4, 6)
+    assert {n for n, p in small.named_parameters() if not p.requires_grad} == {
+        "frozen.weight",
+        "frozen.bias",
+    }
 
 
 def test_load_takes_the_folder(exported: tuple[str, Captured, Path], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from graphprune.capturing.capture import capture
 from graphprune.errors import DataError, TrainingError, UsageError
-from graphprune.graph.graphmodule import TrainableGraphModule
+from graphprune.graph.graphmodule import TrainableGraphModule, frozen
 from graphprune.training.finetune import FinetuneConfig, finetune
 from graphprune.training.objective import Objective, soft_cross_entropy
 from graphprune.training.recalibrate import recalibrate_batchnorm
@@ -161,7 +161,7 @@ def test_what_cannot_be_trained_is_refused(graph: TrainableGraphModule, data: Da
     with pytest.raises(TrainingError, match="step 1"):
         finetune(copy.deepcopy(graph), nan)
     with pytest.raises(UsageError, match="requires a gradient"):
-        finetune(graph.frozen(), data)
+        finetune(frozen(graph), data)
 
 
 @pytest.mark.parametrize(

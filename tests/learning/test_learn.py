@@ -9,6 +9,7 @@ from torch import nn
 
 from graphprune.capturing.capture import Captured, capture
 from graphprune.errors import DataError, TrainingError, UsageError
+from graphprune.graph.graphmodule import frozen
 from graphprune.importance.learn import (
     MOST_PASSES,
     SMALLEST_BATCH,
@@ -169,7 +170,7 @@ def test_batch_norm_in_training_mode_would_divide_the_switch_away() -> None:
     conv, norm = (n.name for n in captured.module.graph.nodes if n.name in ("conv2d", "batch_norm"))
 
     def gradient(node: str, training: bool) -> float:
-        module = captured.module.frozen().train(training)
+        module = frozen(captured.module).train(training)
         switch = DirichletSwitch(4)
         InsertSwitches(sites=(SwitchSite(node, "g", along(4, 4)),), switches={"g": switch})(module)
         (module(x) * torch.randn(x.shape[0], 4, 6, 6)).sum().backward()

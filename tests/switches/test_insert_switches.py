@@ -10,7 +10,7 @@ from torch import nn
 
 from graphprune.capturing.capture import Captured, capture
 from graphprune.errors import PassError
-from graphprune.graph.graphmodule import TrainableGraphModule
+from graphprune.graph.graphmodule import TrainableGraphModule, frozen
 from graphprune.passes.insert_switches import InsertSwitches
 from graphprune.switches.dirichlet import DirichletSwitch
 from graphprune.switches.network import batch_first_groups
@@ -42,7 +42,7 @@ def node_named(captured: Captured, part: str, which: int = 0) -> str:
 def switched(
     captured: Captured, sites: list[SwitchSite], scales: dict[str, nn.Module]
 ) -> TrainableGraphModule:
-    module = captured.module.frozen()
+    module = frozen(captured.module)
     result = InsertSwitches(sites=tuple(sites), switches=scales)(module)
     assert result is not None
     assert result.modified

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from graphprune.capturing.capture import capture
-from graphprune.graph.graphmodule import TrainableGraphModule
+from graphprune.graph.graphmodule import TrainableGraphModule, frozen
 from graphprune.passes.set_mode import SetMode
 
 
@@ -138,7 +138,7 @@ def test_copies_keep_mode_names_and_persistence() -> None:
 
 def test_a_frozen_copy_shares_weights_and_nothing_else() -> None:
     graph = graph_of(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)), torch.randn(2, 3))
-    twin = graph.frozen()
+    twin = frozen(graph)
     assert not any(p.requires_grad for p in twin.parameters())
     assert all(p.requires_grad for p in graph.parameters())
     assert twin.get_parameter("0.weight").data_ptr() == graph.get_parameter("0.weight").data_ptr()
