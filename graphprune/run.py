@@ -176,6 +176,11 @@ def begin(
 
 def _notes(choice: Choice, whole: Captured) -> list[str]:
     notes = [choice.note] if choice.note else []
+    if whole.was_training:
+        notes.append(
+            "MODEL was exported in training mode; it was compressed and is written in evaluation "
+            "mode (batch norm with its stored statistics, no dropout)"
+        )
     unread = unread_parameters(whole.module)
     if unread:
         more = f" and {len(unread) - 1} more parameters" if len(unread) > 1 else ""

@@ -67,7 +67,7 @@ class SetMode(GraphPass):
 
     def _set_flag(self, node: fx.Node, flag: str, was_training: bool) -> bool:
         value = get_argument(node, flag)
-        if has_argument(node, "running_mean") and get_argument(node, "running_mean") is None:
+        if _lacks_statistics(node):
             return False
         if value and not was_training:
             node.meta.setdefault(_OWN, True)
@@ -109,6 +109,26 @@ class SetMode(GraphPass):
         for counter in missing:
             _count(graph_module, counter, wanted[counter])
         return bool(missing)
+
+
+def exported_in_training(graph: fx.Graph) -> bool:
+    """Whether a graph comes from a model that was left in training mode.
+
+    That is so if some training flags are on and none is off: an export in evaluation mode has
+    flags on only where the model itself fixes them (Monte-Carlo dropout), seldom in all layers.
+    """
+    found = set()
+    for node in graph.nodes:
+        for flag in _FLAGS:
+            if has_argument(node, flag) and not _lacks_statistics(node):
+                found.add(bool(get_argument(node, flag)))
+        if has_argument(node, _DROPOUT) and get_argument(node, _DROPOUT):
+            found.add(True)  # 0.0 says nothing: most attention has none
+    return found == {True}
+
+
+def _lacks_statistics(node: fx.Node) -> bool:
+    return has_argument(node, "running_mean") and get_argument(node, "running_mean") is None
 
 
 def _keeps_statistics(node: fx.Node) -> bool:

@@ -18,8 +18,9 @@ from graphprune.capturing.flexible import flex_attention_written_out, without_vm
 from graphprune.capturing.foretold import ForetellResults
 from graphprune.capturing.keywords import keywords_spelt_out
 from graphprune.capturing.sizes import len_gives_sizes
-from graphprune.errors import DataError, ModelError, UsageError
-from graphprune.graph.graphmodule import TrainableGraphModule
+from graphprune.capturing.unreadable import refuse_unreadable
+from graphprune.errors import DataError, ModelError
+from graphprune.graph.graphmodule import TrainableGraphModule, to_evaluation
 from graphprune.graph.names import with_graph_names
 from graphprune.graph.state import state_kept
 from graphprune.graph.trees import copy_of, register_dataclasses
@@ -42,6 +43,7 @@ class Captured:
         batch_dims: for each tensor leaf of ``(args, kwargs)`` the dimension that may vary, or None.
         left_out: names of outputs that the graph does not return, see
             :func:`graphprune.capturing.carried.without_carried_state`.
+        was_training: whether it comes from a program that was exported in training mode.
     """
 
     module: TrainableGraphModule
@@ -49,6 +51,7 @@ class Captured:
     kwargs: dict[str, Any]
     batch_dims: tuple[int | None, ...]
     left_out: tuple[str, ...] = ()
+    was_training: bool = False
 
     @property
     def dynamic_batch(self) -> bool:
@@ -88,18 +91,20 @@ def capture(model: torch.nn.Module | Any, example_inputs: Any, *, dynamic: bool 
     Raises:
         ModelError: torch.export cannot capture the model; the message carries its reason.
         DataError: an exported program does not take such inputs.
-        UsageError: a submodule is TorchScript, or cannot be reached by its name.
+        UsageError: see :func:`graphprune.capturing.unreadable.refuse_unreadable`.
     """
     args, kwargs = normalise_inputs(example_inputs)
     left_out: set[str] = set()
+    has_modes = False
     if isinstance(model, torch.export.ExportedProgram):
         program = model
     elif isinstance(model, torch.nn.Module):
-        _refuse_unreadable(model)
+        refuse_unreadable(model)
         register_dataclasses((args, kwargs))
         carried = without_carried_state(model, args, kwargs)
         named = keywords_spelt_out(model, kwargs)
-        with _evaluation_mode(model), torch.no_grad(), carried as left_out, named:
+        mode = _evaluation_mode(model)
+        with mode as has_modes, torch.no_grad(), carried as left_out, named:
             try:
                 program = _export(model, args, kwargs, dynamic)
             except ModelError:
@@ -108,13 +113,12 @@ def capture(model: torch.nn.Module | Any, example_inputs: Any, *, dynamic: bool 
                 program = _export(model, args, kwargs, dynamic)
     else:
         raise ModelError(f"expected an nn.Module or ExportedProgram, got {type(model).__name__}")
-    module = _graph_module(without_vmap(program))
+    module, in_training = _graph_module(without_vmap(program), has_modes)
     if isinstance(model, torch.export.ExportedProgram):
-        module.train().eval()  # the program may have been exported in training mode
         _check_program_inputs(module, args, kwargs)
     leaves = _tensors(args, kwargs)
     dims = _batch_dims(module, len(leaves))
-    return Captured(module, args, kwargs, dims, tuple(sorted(left_out)))
+    return Captured(module, args, kwargs, dims, tuple(sorted(left_out)), in_training)
 
 
 def _returns_dataclasses(
@@ -129,38 +133,32 @@ def _returns_dataclasses(
             return False
 
 
-def _refuse_unreadable(model: torch.nn.Module) -> None:
-    """Refuse TorchScript, and a submodule named like something its owner's class has (``type``)."""
-    for name, owner in model.named_modules():
-        if isinstance(owner, torch.jit.ScriptModule):
-            place = f"submodule {name!r}" if name else "the model"
-            raise UsageError(
-                f"{place} is TorchScript, whose graph cannot be exported; "
-                "put the nn.Module it was made from in its place"
-            )
-        for key, child in owner.named_children():
-            if getattr(owner, key, None) is not child:
-                place = f"{name}.{key}" if name else key
-                raise UsageError(
-                    f"submodule {place!r}: {type(owner).__name__} has an attribute {key!r} "
-                    "of its own that hides it; rename the submodule"
-                )
+def _graph_module(
+    program: torch.export.ExportedProgram, in_evaluation: bool
+) -> tuple[TrainableGraphModule, bool]:
+    """A program as a clean graph in evaluation mode, and whether it was exported in training mode.
 
-
-def _graph_module(program: torch.export.ExportedProgram) -> TrainableGraphModule:
+    Args:
+        program: as torch.export gives it.
+        in_evaluation: whether it is known to have been exported in evaluation mode.
+    """
     from graphprune.passes.drop_expands import DropExpands
     from graphprune.passes.drop_idle import DropIdle
     from graphprune.passes.fold_constants import FoldConstants
     from graphprune.passes.fuse_moves import FuseMoves
     from graphprune.passes.inline_regions import InlineRegions
     from graphprune.passes.normalise import Normalise
+    from graphprune.passes.set_mode import exported_in_training
     from graphprune.passes.split_losses import SplitLosses
 
     program = with_graph_names(program)
     exported = program.module(check_guards=False)
     owned = _Owned(exported)
     module = TrainableGraphModule(owned, exported.graph)
-    module.training = False
+    in_training = not in_evaluation and exported_in_training(module.graph)
+    module.training = in_training
+    if in_training:
+        module.eval()
     for name, owner in module.named_modules():  # which buffers are not saved is lost on the way
         unsaved = owned.get_submodule(name)._non_persistent_buffers_set
         owner._non_persistent_buffers_set = {key for key in unsaved if key in owner._buffers}
@@ -168,7 +166,7 @@ def _graph_module(program: torch.export.ExportedProgram) -> TrainableGraphModule
     cleaning = (InlineRegions(), DropIdle(), Normalise(), SplitLosses())
     for step in (*cleaning, FoldConstants(lifted), DropExpands(), FuseMoves()):
         step(module)
-    return module
+    return module, in_training
 
 
 def _check_program_inputs(
@@ -335,12 +333,14 @@ def _batch_dims(module: fx.GraphModule, leaves: int) -> tuple[int | None, ...]:
 
 
 @contextlib.contextmanager
-def _evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
-    """Put every module into eval mode and each back into its own mode afterwards."""
+def _evaluation_mode(model: torch.nn.Module) -> Iterator[bool]:
+    """Put every module into eval mode and each back into its own mode afterwards.
+
+    Yields whether all have modes, which what ``ExportedProgram.module()`` gives has not.
+    """
     modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     try:
-        yield
+        yield to_evaluation(model)
     finally:
         for module, training in modes:
             module.training = training

@@ -53,3 +53,12 @@ def frozen(module: TrainableGraphModule) -> TrainableGraphModule:
         id(p): nn.Parameter(p.detach(), requires_grad=False) for p in module.parameters()
     }
     return copy.deepcopy(module, shared)
+
+
+def to_evaluation(model: nn.Module) -> bool:
+    """Call ``model.eval()``; False where a part refuses it, as a module of torch.export's does."""
+    try:
+        model.eval()
+    except NotImplementedError:
+        return False
+    return True

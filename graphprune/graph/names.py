@@ -1,14 +1,16 @@
-"""Names of a model's attributes that a graph must not have at its root.
+"""Names of a model's attributes that a graph cannot have.
 
 A ``torch.fx.GraphModule`` has attributes of its own (``graph``, ``code``, ``meta``), and so has the
 one that torch.export makes. A model whose own ``code`` is a layer keeps it as ``code_of_model``:
-only names at the root are in the way, as inner modules of a graph are plain ones.
+such names are in the way at the root alone, as inner modules of a graph are plain ones. Words of
+Python's (keys of a ``ModuleDict``: ``in``, ``global``) are so at any depth, for a graph is code.
 """
 
 from __future__ import annotations
 
 import copy
 import dataclasses
+import keyword
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,15 +28,23 @@ _TAKEN = frozenset(
 
 def graph_name(name: str) -> str:
     """What a graph calls a tensor or module of the model; a graph's own names stay as they are."""
-    root, dot, rest = name.partition(".")
-    return f"{root}{_SUFFIX}{dot}{rest}" if root in _TAKEN else name
+    parts = name.split(".")
+    return ".".join(
+        f"{part}{_SUFFIX}" if _is_taken(part, depth) else part for depth, part in enumerate(parts)
+    )
 
 
 def model_name(name: str) -> str:
     """The inverse of :func:`graph_name`."""
-    root, dot, rest = name.partition(".")
-    own = root.removesuffix(_SUFFIX)
-    return f"{own}{dot}{rest}" if own in _TAKEN else name
+    parts = []
+    for depth, part in enumerate(name.split(".")):
+        own = part.removesuffix(_SUFFIX)
+        parts.append(own if _is_taken(own, depth) else part)
+    return ".".join(parts)
+
+
+def _is_taken(part: str, depth: int) -> bool:
+    return keyword.iskeyword(part) or (depth == 0 and part in _TAKEN)
 
 
 def with_graph_names(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:

@@ -10,6 +10,7 @@ from graphprune.capturing.capture import Captured
 from graphprune.capturing.carried import without_carried_state
 from graphprune.errors import CertificateError, UsageError
 from graphprune.graph.chance import same_chance
+from graphprune.graph.graphmodule import to_evaluation
 from graphprune.graph.names import graph_name, model_name
 from graphprune.graph.trees import Inputs, copy_of
 from graphprune.into.attributes import set_certain
@@ -66,7 +67,11 @@ def _apply(
     before = {path: own_shapes(module) for path, module in model.named_modules()}
     originals = all_size_attributes(model)
     sizes = sizes_by_module(analysis.module, small.module)
-    model.eval()
+    if not to_evaluation(model):
+        raise UsageError(
+            f"{type(model).__name__} is a graph of torch.export, in which sizes are written down; "
+            "give an instance of the class it was exported from, or use result.model"
+        )
     fill(model, small.module)
     set_certain(model, sizes, before)
     # The same operations on the same tensors: more than rounding shows that something is amiss.

@@ -30,6 +30,36 @@ def test_torchscript(whole: bool) -> None:
         compress(model, PICTURE)
 
 
+def test_lazy_layers_that_have_not_run() -> None:
+    with pytest.raises(UsageError, match=r"submodule '1' is lazy.*call the model once"):
+        compress(_network(nn.LazyBatchNorm2d()), PICTURE)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_quantised_layers() -> None:
+    model = torch.ao.quantization.quantize_dynamic(_network(nn.ReLU()), {nn.Linear})
+    with pytest.raises(UsageError, match=r"packed weights.*before it is quantised"):
+        compress(model, PICTURE)
+
+
+def test_tensors_of_inference_mode() -> None:
+    with torch.inference_mode():
+        model = _network(nn.ReLU())
+    with pytest.raises(UsageError, match=r"submodule '0' has tensors made in inference mode"):
+        compress(model, PICTURE)
+
+
+def test_a_module_of_torch_export_is_taken_but_not_cut_in_place() -> None:
+    model = nn.Sequential(_network(nn.Dropout()).train(), nn.ReLU())
+    program = torch.export.export(model, (PICTURE,))  # in training mode
+    exported = program.module()
+    result = compress(exported, PICTURE, method="l2", target="channels=0.5")
+    assert result.model.get_parameter("0.0.weight").shape[0] == 4
+    assert torch.equal(result.model(PICTURE), result.model(PICTURE))  # nothing is dropped
+    with pytest.raises(UsageError, match=r"graph of torch\.export.*result\.model"):
+        result.into(exported)
+
+
 class _Named(nn.Module):
     def __init__(self) -> None:
         super().__init__()

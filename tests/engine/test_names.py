@@ -60,6 +60,22 @@ def test_a_program_of_such_a_model_is_left_as_it_was(tmp_path: Path) -> None:
     assert small.state_dict()["code_of_model.weight"].shape == (8, 6)
 
 
+def test_keys_may_be_words_of_python() -> None:
+    class Routes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.routes = nn.ModuleDict({"in": nn.Linear(6, 16), "global": nn.Linear(16, 4)})
+            self.scale = nn.ParameterDict({"lambda": nn.Parameter(torch.rand(16))})
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.routes["global"](torch.relu(self.routes["in"](x)) * self.scale["lambda"])
+
+    model = Routes()
+    compress(model, torch.randn(3, 6), method="l2", target="channels=0.5").into(model)
+    assert model.routes["in"].weight.shape == (8, 6)
+    assert model.scale["lambda"].shape == (8,)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_part_may_use_names_of_the_graph(kind: str) -> None:
     class Whole(nn.Module):
@@ -83,5 +99,7 @@ def test_names_that_an_exported_module_has_are_known() -> None:
     for name in {*dir(module), *dir(fx.GraphModule({}, fx.Graph()))} - set(dir(nn.Module())) - own:
         assert graph_name(f"{name}.weight") != f"{name}.weight"
         assert model_name(graph_name(f"{name}.weight")) == f"{name}.weight"
+    assert graph_name("a.is.b") == "a.is_of_model.b"
+    assert model_name("a.is_of_model.b") == "a.is.b"
     for name in ("weight", "layers.0.graph", "encoder.code.weight"):
         assert graph_name(name) == model_name(name) == name

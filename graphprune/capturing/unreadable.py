@@ -1,0 +1,49 @@
+"""Modules that torch.export cannot read, told before it fails with words of its own."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from graphprune.errors import UsageError
+
+
+def refuse_unreadable(model: nn.Module) -> None:
+    """Refuse what no change of the example inputs would help.
+
+    Raises:
+        UsageError: a submodule is TorchScript, is lazy and has not run yet, holds packed
+            (quantised) weights or tensors made in inference mode, or is named like something
+            its owner's class has (``type``).
+    """
+    for name, owner in model.named_modules():
+        place = f"submodule {name!r}" if name else "the model"
+        if isinstance(owner, torch.jit.ScriptModule):
+            raise UsageError(
+                f"{place} is TorchScript, whose graph cannot be exported; "
+                "put the nn.Module it was made from in its place"
+            )
+        tensors = [
+            t for t in (*owner._parameters.values(), *owner._buffers.values()) if t is not None
+        ]
+        if any(map(is_lazy, tensors)):
+            raise UsageError(
+                f"{place} is lazy and has no weights yet; call the model once on an example first"
+            )
+        if any(tensor.is_inference() for tensor in tensors):
+            raise UsageError(
+                f"{place} has tensors made in inference mode, which cannot be traced; "
+                "make and load the model outside torch.inference_mode()"
+            )
+        if any(isinstance(value, torch.ScriptObject) for value in vars(owner).values()):
+            raise UsageError(
+                f"{place} holds packed weights, as quantised layers do, which cannot be cut; "
+                "compress the model before it is quantised"
+            )
+        for key, child in owner.named_children():
+            if getattr(owner, key, None) is not child:
+                raise UsageError(
+                    f"submodule {f'{name}.{key}' if name else key!r}: {type(owner).__name__} has "
+                    f"an attribute {key!r} of its own that hides it; rename the submodule"
+                )
