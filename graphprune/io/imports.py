@@ -49,10 +49,10 @@ def import_callable(spec: str, option: str, error: type[UsageError]) -> Callable
             found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as exc:
         if exc.name and (module_name == exc.name or module_name.startswith(exc.name + ".")):
-            raise error(
-                f"{option} {spec}: no module named {exc.name!r}; run from the folder that holds "
-                "it, or install it"
-            ) from exc
+            advice = "run from the folder that holds it, or install it"
+            if module_name.endswith(".py"):
+                advice = f"leave out the ending: {module_name.removesuffix('.py')}:{attribute}"
+            raise error(f"{option} {spec}: no module named {exc.name!r}; {advice}") from exc
         raise error(f"{option} {spec}: importing {module_name} failed: {reason(exc)}") from exc
     except Exception as exc:  # a user's module may raise anything while it is imported
         raise error(f"{option} {spec}: importing {module_name} failed: {reason(exc)}") from exc

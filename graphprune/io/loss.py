@@ -13,6 +13,10 @@ from graphprune.io.tensors import describe, first_floating, floating_outputs
 
 Loss = Callable[[object, object], torch.Tensor]
 IGNORED_LABEL = -100
+_SUM_TOLERANCE = 1e-2  # of probabilities; half precision and smoothing by hand round
+_OTHER_LOSSES = (
+    "give a loss, such as --loss torch.nn.functional:mse_loss with targets shaped like the output"
+)
 
 
 def load_loss(spec: str) -> Loss:
@@ -58,7 +62,7 @@ def class_scores(output: object, target: torch.Tensor) -> torch.Tensor:
             return scores
         raise DataError(
             f"targets {describe(target)} are not class labels for the output {describe(scores)}; "
-            "give a loss with --loss package.module:fn"
+            f"{_OTHER_LOSSES}"
         )
     if scores.ndim >= 2 and target.shape == (scores.shape[0], *scores.shape[2:]):
         return scores
@@ -71,11 +75,25 @@ def class_scores(output: object, target: torch.Tensor) -> torch.Tensor:
 
 
 def check_labels(target: torch.Tensor, classes: int) -> None:
-    """Raise :class:`DataError` if an integer label is outside ``0 … classes - 1``.
+    """Raise :class:`DataError` for what cross-entropy would take, but learn nothing right from.
 
-    The value -100, which cross-entropy ignores, is allowed.
+    That is: an integer label outside ``0 … classes - 1`` (-100, which cross-entropy ignores, is
+    allowed); floating targets ``(N, C, ...)`` that are not probabilities; a model with one score,
+    which names no class.
     """
-    if target.is_floating_point() or target.numel() == 0:
+    if target.numel() == 0:
+        return
+    if classes == 1:
+        raise DataError(
+            f"the model has one score for each example, and no classes; {_OTHER_LOSSES}"
+        )
+    if target.is_floating_point():
+        whole = (target.sum(1) - 1).abs().max() < _SUM_TOLERANCE
+        if not bool(whole and target.min() >= 0):
+            raise DataError(
+                f"targets {describe(target)} are no probabilities of classes (not from 0, or their "
+                f"sum is not 1); {_OTHER_LOSSES}"
+            )
         return
     known = target[target != IGNORED_LABEL]
     if known.numel() == 0:

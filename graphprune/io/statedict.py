@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
@@ -13,8 +13,7 @@ from graphprune.io.imports import call_user, import_callable
 from graphprune.io.text import few, one_line, reason
 
 _CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "module", "weights", "params")
-# Wrappers that torch itself puts around a model: (distributed) data parallel and torch.compile.
-_WRAPPERS = ("module.", "_orig_mod.")
+_COMPILED = "_orig_mod."  # what torch.compile wraps
 
 
 def is_state_dict(value: object) -> bool:
@@ -75,11 +74,11 @@ def build_model(factory: str) -> nn.Module:
 def fill_model(model: nn.Module, state: Mapping[str, Any], source: str) -> None:
     """Load ``state`` into ``model`` strictly (in place).
 
-    Prefixes that data parallel and torch.compile put before every name are dropped if the model
-    has none. Raises :class:`ModelError` naming a few missing, unexpected or misshapen entries.
+    What wrappers (data parallel, torch.compile, a Lightning module) put before its names is
+    dropped. Raises :class:`ModelError` naming a few missing, unexpected or misshapen entries.
     """
     own = model.state_dict()
-    state = _without_wrappers(state, own)
+    state = _named_as(own, state)
     missing = [name for name in own if name not in state]
     unexpected = [name for name in state if name not in own]
     misshapen = [
@@ -124,10 +123,16 @@ def check_weights_finite(model: nn.Module | torch.export.ExportedProgram, source
             )
 
 
-def _without_wrappers(state: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:
-    for prefix in (*_WRAPPERS, "".join(_WRAPPERS), "".join(reversed(_WRAPPERS))):
-        if all(name.startswith(prefix) for name in state) and not any(
-            name.startswith(prefix) for name in own
-        ):
-            return {name[len(prefix) :]: value for name, value in state.items()}
+def _named_as(own: Collection[str], state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The entries by the names that the model has for them, where something was wrapped round it.
+
+    torch.compile writes ``_orig_mod.`` before the names of what it was given, at any depth. A
+    wrapper (data parallel, a Lightning module) writes its name for the model before all of them.
+    """
+    if not any(_COMPILED in name for name in own):
+        state = {name.replace(_COMPILED, ""): value for name, value in state.items()}
+    first = next(iter(own), "")
+    for prefix in [name.removesuffix(first) for name in state if name.endswith(f".{first}")]:
+        if {name.removeprefix(prefix) for name in state} == set(own):
+            return {name.removeprefix(prefix): value for name, value in state.items()}
     return state

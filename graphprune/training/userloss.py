@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 
 from graphprune.errors import GraphpruneError, UsageError
@@ -18,7 +20,10 @@ def checked_loss(loss: Loss) -> Loss:
 
     def checked(output: object, target: object) -> torch.Tensor:
         try:
-            value = loss(output, target)
+            with warnings.catch_warnings():
+                # torch only warns where shapes differ, and compares every example with every other.
+                warnings.filterwarnings("error", message="Using a target size")
+                value = loss(output, target)
         except GraphpruneError:
             raise
         except Exception as error:

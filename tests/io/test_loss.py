@@ -84,6 +84,26 @@ def test_labels_out_of_range(labels: list[int], message: str) -> None:
         check_labels(torch.tensor(labels), 4)
 
 
+@pytest.mark.parametrize(
+    ("targets", "classes", "message"),
+    [
+        ([[1.0, 1.0, 0.0]], 3, "1x3:float32 are no probabilities of classes"),  # several labels
+        ([[0.5, 1.5, -1.0]], 3, "no probabilities"),  # regression
+        ([[1.0], [0.0]], 1, "one score for each example"),
+    ],
+)
+def test_what_cross_entropy_would_learn_nothing_right_from(
+    targets: list[list[float]], classes: int, message: str
+) -> None:
+    with pytest.raises(DataError, match=f"{message}.*--loss torch.nn.functional:mse_loss"):
+        check_labels(torch.tensor(targets), classes)
+
+
+def test_probabilities_are_labels() -> None:
+    check_labels(torch.tensor([[0.1, 0.9, 0.0], [0.05, 0.05, 0.9]]), 3)
+    check_labels(torch.rand(2, 3, 4, 4).softmax(1), 3)
+
+
 def test_labels_in_range() -> None:
     check_labels(torch.tensor([0, 3, -100]), 4)
     check_labels(torch.tensor([-100]), 4)

@@ -83,6 +83,13 @@ STATE_FILES: dict[str, Callable[[dict[str, Any], Path], None]] = {
     "compiled.pt": lambda s, p: torch.save({f"_orig_mod.{k}": v for k, v in s.items()}, p),
     "plain.safetensors": lambda s, p: safetensors.torch.save_file(s, p, {"format": "pt"}),
     "renamed.bin": safetensors.torch.save_file,
+    "both.pt": lambda s, p: torch.save({f"_orig_mod.module.{k}": v for k, v in s.items()}, p),
+    "lightning.ckpt": lambda s, p: torch.save(
+        {"state_dict": {f"net.{k}": v for k, v in s.items()}}, p
+    ),
+    "compiled_parts.pt": lambda s, p: torch.save(
+        {k.replace(".", "._orig_mod.", 1): v for k, v in s.items()}, p
+    ),
 }
 
 

@@ -8,7 +8,8 @@ from torch import nn
 
 from graphprune import CompressConfig, LearnConfig, compress
 from graphprune.compressed import Compressed
-from graphprune.errors import TrainingError
+from graphprune.errors import TrainingError, UsageError
+from graphprune.training.userloss import checked_loss
 
 PICTURES = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 QUICK = CompressConfig(learn=LearnConfig(epochs=1))
@@ -89,3 +90,10 @@ class _Rows(nn.Module):
 @pytest.mark.parametrize("made", [_Complex, _Rows])
 def test_switches_where_they_can_act(made: type[nn.Module]) -> None:
     assert _trained(made(), torch.randn(8, 4), "dirichlet").certificate.passed
+
+
+def test_targets_that_a_loss_would_spread_over_all_examples_are_refused() -> None:
+    loss = checked_loss(nn.functional.mse_loss)
+    assert loss(torch.ones(5, 1), torch.zeros(5, 1)) == 1
+    with pytest.raises(UsageError, match=r"target size.*output 5x1:float32 and target 5:float32"):
+        loss(torch.ones(5, 1), torch.zeros(5))
