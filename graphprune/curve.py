@@ -20,6 +20,7 @@ from graphprune.importance.learn import LearnConfig
 from graphprune.importance.methods import Method, resolve_method
 from graphprune.importance.scoring import Scores, ranking_batches, score_channels
 from graphprune.io import Loss
+from graphprune.partial.asked import whole_graph_for
 from graphprune.preconditions import check_values
 from graphprune.progress import Progress
 from graphprune.training.evaluate import evaluate
@@ -143,7 +144,8 @@ def draw_curve(
     """
     config = config or CurveConfig()
     main, _ = resolve_method(method, data is not None)
-    captured = capture(model, example_inputs)
+    with whole_graph_for("a curve"):
+        captured = capture(model, example_inputs)
     check_values(captured.module)
     feed = prepared(data, captured, config.batch_size, loss)
     analysis = analyse(captured.module)

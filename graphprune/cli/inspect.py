@@ -6,11 +6,13 @@ import json
 from typing import Any
 
 import click
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from graphprune.cli.console import output_console
-from graphprune.cli.source import model_options, read_source
+from graphprune.cli.source import Source, model_options, read_source
+from graphprune.errors import ModelError
 from graphprune.io.text import counted
 
 _SHOWN = 12
@@ -26,23 +28,53 @@ _SHOWN = 12
 def inspect(members: bool, as_json: bool, **given: Any) -> None:
     """Show what could be pruned from MODEL: channel groups, their shares, and what stays and why.
 
+    A model that torch.export cannot capture whole is shown part by part, as compress takes it.
+
     \b
     Examples:
       graphprune inspect model.pt2
       graphprune inspect model.pt2 --members
       graphprune inspect model.pt2 --json > groups.json
     """
-    from graphprune.analysis.groups import analyse
-    from graphprune.analysis.overview import overview
-    from graphprune.capturing.capture import capture
-
-    source = read_source(given)
-    captured = capture(source.loaded.model, source.inputs)
-    data = overview(captured, analyse(captured.module))
+    data = _overview(read_source(given))
     if as_json:
         click.echo(json.dumps(data, indent=1))
         return
     console = output_console()
+    if "parts" not in data:
+        _print(console, data, members)
+        return
+    console.print(Text(f"captured in parts: {data['in_parts']}"), soft_wrap=True)
+    for name, part in data["parts"].items():
+        console.print(Text(f"\n{name}", style="bold cyan"))
+        _print(console, part, members)
+    for name, why in data["left"].items():
+        console.print(Text(f"\n{name}", style="bold cyan"))
+        console.print(Text(f"left alone: {why}"), soft_wrap=True)
+
+
+def _overview(source: Source) -> dict[str, Any]:
+    from torch import nn
+
+    from graphprune.analysis.groups import analyse
+    from graphprune.analysis.overview import overview
+    from graphprune.capturing.capture import capture
+    from graphprune.into.state import SavedState
+    from graphprune.partial.overview import overview_parts
+
+    model = source.loaded.model
+    before = SavedState.take(model) if isinstance(model, nn.Module) else None
+    try:
+        captured = capture(model, source.inputs)
+    except ModelError as failure:
+        if failure.__cause__ is None or before is None or not isinstance(model, nn.Module):
+            raise  # nothing that torch.export said of a module
+        before.restore()  # what the failed attempt may have left in the module's attributes
+        return overview_parts(model, source.inputs, failure)
+    return overview(captured, analyse(captured.module))
+
+
+def _print(console: Console, data: dict[str, Any], members: bool) -> None:
     console.print(_groups(data, members))
     if data["held"]:
         console.print(_held(data, members), highlight=False)

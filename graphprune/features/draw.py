@@ -26,6 +26,7 @@ from graphprune.importance.learn import LearnConfig
 from graphprune.importance.methods import Method, resolve_method
 from graphprune.importance.scoring import Scores, ranking_batches, score_channels
 from graphprune.io import Loss
+from graphprune.partial.asked import whole_graph_for
 from graphprune.preconditions import check_values
 from graphprune.progress import Progress
 from graphprune.training.feed import Feed, prepared
@@ -102,7 +103,8 @@ def draw_features(  # noqa: PLR0913
     """
     config = config or FeatureConfig()
     chosen, note = resolve_method(method, data is not None)
-    captured = capture(model, example_inputs)
+    with whole_graph_for("a page of features"):
+        captured = capture(model, example_inputs)
     check_values(captured.module)
     analysis = analyse(captured.module)
     views = choose_groups(analysis, config.groups, config.at, config.max_groups)

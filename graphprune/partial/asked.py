@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -80,6 +82,24 @@ def allowed(request: Request, failure: ModelError) -> tuple[Method, list[str]]:
     if request.method == AUTO:
         notes.append("channels were ranked by the L2 norm of their weights")
     return method, notes
+
+
+@contextlib.contextmanager
+def whole_graph_for(task: str) -> Iterator[None]:
+    """Where torch.export refuses a model inside the block, say that ``task`` cannot do without.
+
+    Raises:
+        ModelError: the refusal, with what can be done.
+    """
+    try:
+        yield
+    except ModelError as failure:
+        if failure.__cause__ is None:
+            raise  # nothing that torch.export said
+        raise ModelError(
+            f"{failure}; {task} needs the whole model as a graph, compress and inspect alone take "
+            "it in parts"
+        ) from failure.__cause__
 
 
 def explain(failure: BaseException) -> str:

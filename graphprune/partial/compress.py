@@ -17,12 +17,10 @@ from graphprune.clock import Clock
 from graphprune.delivery.measure import count_parameters
 from graphprune.errors import ModelError
 from graphprune.exporters.onnx_ops import require_onnx
-from graphprune.graph.flops import flop_counter, products_of_attention
-from graphprune.graph.trees import Inputs
 from graphprune.importance.scoring import score_channels
-from graphprune.io.text import few, one_line, reason
+from graphprune.io.text import few, one_line
 from graphprune.partial.asked import Request, allowed, explain
-from graphprune.partial.observe import run
+from graphprune.partial.observe import copied, macs_of_a_run
 from graphprune.partial.parts import Found, Part, find_parts
 from graphprune.partial.place import Built, place
 from graphprune.partial.prove import certify_whole
@@ -56,9 +54,9 @@ def compress_parts(
         config.learn.seed,
         Clock(config.progress),
     )
-    original = _copy(model, failure)
+    original = copied(model, failure)
     with clock.stage("run"):
-        dense_macs = _macs(original, inputs, seed, failure)
+        dense_macs = macs_of_a_run(original, inputs, seed, failure)
     with clock.stage("find parts"):
         found = find_parts(original, inputs, seed)
     if not found.parts:
@@ -110,33 +108,13 @@ def compress_parts(
         explain(failure),
         str(request.target),
         method.name,
-        (dense_macs, _macs(built.model, inputs, seed, failure)),
+        (dense_macs, macs_of_a_run(built.model, inputs, seed, failure)),
         count_parameters(model),
         _left(model, {**found.left, **built.refused}),
         clock,
         tuple(notes),
     )
     return PartialCompressed(built.model, built.placed, certificate, proof, background)
-
-
-def _copy(model: nn.Module, failure: ModelError) -> nn.Module:
-    try:
-        return copy.deepcopy(model).eval()
-    except Exception as error:
-        raise ModelError(
-            f"{failure}; its parts cannot be tried either, for it cannot be copied: {reason(error)}"
-        ) from error
-
-
-def _macs(model: nn.Module, inputs: Inputs, seed: int, failure: ModelError) -> int:
-    """MACs of one call, which shows too that the model runs at all."""
-    try:
-        counter = flop_counter()
-        with products_of_attention():
-            run(model, inputs, seed, counter)
-    except Exception:  # noqa: BLE001 - then the inputs are at fault, as the first error says
-        raise failure from failure.__cause__
-    return int(counter.get_total_flops()) // 2
 
 
 def _whole(model: nn.Module, found: Found, target: Target, macs: int) -> Whole:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
@@ -11,10 +12,12 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from graphprune.errors import ModelError
 from graphprune.graph.flops import flop_counter, products_of_attention
 from graphprune.graph.names import graph_name
 from graphprune.graph.trees import Inputs, copy_of, tensor_leaves
 from graphprune.into.state import SavedState
+from graphprune.io.text import reason
 from graphprune.partial.calls import Calls, signature
 from graphprune.partial.hooks import watched_calls
 from graphprune.quiet import quiet
@@ -127,6 +130,35 @@ def read_outside(
         name: frozenset(key for key, tensor in own[name].items() if _pointer(tensor) in found)
         for name, found in outside.items()
     }
+
+
+def copied(model: nn.Module, failure: ModelError) -> nn.Module:
+    """A copy in evaluation mode, of a model that cannot be captured whole for ``failure``.
+
+    Raises:
+        ModelError: it cannot be copied.
+    """
+    try:
+        return copy.deepcopy(model).eval()
+    except Exception as error:
+        raise ModelError(
+            f"{failure}; its parts cannot be tried either, for it cannot be copied: {reason(error)}"
+        ) from error
+
+
+def macs_of_a_run(model: nn.Module, inputs: Inputs, seed: int, failure: ModelError) -> int:
+    """MACs of one call, which shows too that the model runs at all.
+
+    Raises:
+        ModelError: ``failure`` itself, as the inputs are at fault.
+    """
+    try:
+        counter = flop_counter()
+        with products_of_attention():
+            run(model, inputs, seed, counter)
+    except Exception:  # noqa: BLE001 - then the inputs are at fault, as the first error says
+        raise failure from failure.__cause__
+    return int(counter.get_total_flops()) // 2
 
 
 def own_tensors(module: nn.Module) -> dict[str, torch.Tensor]:

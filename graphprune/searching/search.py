@@ -15,6 +15,7 @@ from graphprune.errors import DataError, TargetError, UsageError
 from graphprune.exporters.trials import TrialRow
 from graphprune.importance.methods import Method, resolve_method
 from graphprune.io import Loss
+from graphprune.partial.asked import whole_graph_for
 from graphprune.preconditions import check_asked
 from graphprune.run import Run, begin
 from graphprune.searching.allocate import Allocator
@@ -90,7 +91,8 @@ def search(  # noqa: PLR0913 - the arguments of compress, which users know
         raise DataError("a search judges allocations on held-out data; give --data (data=)")
     methods = _methods(method)
     check_asked(finetune_epochs, data, loss, reconstruct=config.compress.reconstruct)
-    run = begin(model, example_inputs, data, loss, config.compress)
+    with whole_graph_for("a search"):
+        run = begin(model, example_inputs, data, loss, config.compress)
     contenders = _contenders(run, methods, wanted)
     judged = TrialConfig(config.trials, config.examples, config.compress.recalibrate)
     with run.clock.stage("search"):

@@ -43,6 +43,7 @@ def work(user: Any) -> Path:
     one_batch = torch.export.export(user.make_one_batch(), (torch.cat([example, example]),))
     torch.export.save(one_batch, folder / "one_batch.pt2")
     torch.save(model.state_dict(), folder / "state.pt")
+    torch.save(user.Choosing().state_dict(), folder / "state_of_parts.pt")
     torch.save(model, folder / "pickled.pt")
     safetensors.torch.save_file(model.state_dict(), folder / "weights.safetensors")
     torch.save(user.make_text().state_dict(), folder / "text.pt")

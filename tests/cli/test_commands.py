@@ -92,3 +92,28 @@ def test_inspect_takes_inputs_from_data(run: Run) -> None:
     result = run("inspect", "pickled.pt", "--trust-pickle", "--data", "train.npz", "--json")
     assert result.exit_code == 0, result.output
     assert len(json.loads(result.stdout)["groups"]) == 2
+
+
+IN_PARTS = ("state_of_parts.pt", "--model", "userland:Choosing", "--input-shape", "2x1x8x8")
+
+
+def test_inspect_shows_a_model_in_parts(run: Run) -> None:
+    result = run("inspect", *IN_PARTS)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("captured in parts: ")
+    assert "userland.py" in result.stdout.splitlines()[0]
+    assert "\nbody\n2 channel groups, 1,024 parameters" in result.stdout
+    assert "\nhead\nleft alone: no channel begins and ends within it\n" in result.stdout
+    data = json.loads(run("inspect", *IN_PARTS, "--json").stdout)
+    assert [len(part["groups"]) for part in data["parts"].values()] == [2]
+    assert list(data["left"]) == ["head"]
+
+
+@pytest.mark.parametrize("command", ["curve", "features", "search --target macs=0.5"])
+def test_what_needs_the_whole_model_says_so(command: str, run: Run) -> None:
+    output = [] if command == "curve" else ["-o", "unused"]
+    result = run(*command.split(), *IN_PARTS, "--data", "train.npz", *output)
+    assert result.exit_code == 2
+    wanted = "needs the whole model as a graph, compress and inspect alone take it in parts\n"
+    assert result.stderr.endswith(wanted)
+    assert result.stderr.count("\n") == 1

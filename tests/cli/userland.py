@@ -48,6 +48,18 @@ class Pair(nn.Module):
         return {"logits": self.head(features), "features_mean": features.mean(1)}
 
 
+class Choosing(nn.Module):
+    """Its control flow depends on the data, so that torch.export can capture its parts alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = Small(), nn.Linear(CLASSES, CLASSES)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.body(x)
+        return self.head(x if float(x.detach().sum()) > 0 else -x)
+
+
 class OnlyHead(nn.Module):
     """Nothing in it can be pruned: the one layer's output is the model's."""
 
