@@ -14,6 +14,7 @@ from graphprune.analysis.groups import Analysis
 from graphprune.capturing.capture import Captured
 from graphprune.choosing.budget import Choice
 from graphprune.choosing.plan import Plan
+from graphprune.choosing.thinning import Thinning
 from graphprune.clock import Clock
 from graphprune.delivery.deliver import deliver
 from graphprune.delivery.reporting import make_report
@@ -41,6 +42,8 @@ class CompressConfig:
             ``isomorphic`` between those of one structure.
         heads: what attention heads, key-value groups and conv groups may lose: ``whole`` ones,
             equally many channels ``inside`` each, ``both`` or nothing (``keep``).
+        round_to: a multiple of this many channels stays of every group and inside every head; what
+            has fewer stays whole. Hardware is often fastest at multiples of 8.
         batch_size: examples per step of learning and fine-tuning; switches take fewer where data
             are few, see :meth:`LearnConfig.batch_size`.
         recalibrate: re-estimate batch-norm statistics of the small model on data; without it (and
@@ -61,6 +64,7 @@ class CompressConfig:
     distill: bool = True
     ranking: str = "local"
     heads: str = "both"
+    round_to: int = 1
     batch_size: int = 64
     recalibrate: bool = False
     reconstruct: bool = False
@@ -70,6 +74,15 @@ class CompressConfig:
     seed: int | None = None
     progress: Progress | None = None
     source: str = ""
+
+    @property
+    def thinning(self) -> Thinning:
+        """What thinning leaves: ``heads`` and ``round_to``, checked.
+
+        Raises:
+            TargetError: there is no such policy, or widths cannot be rounded so.
+        """
+        return Thinning(self.heads, self.round_to)
 
     def seeded(self) -> CompressConfig:
         """The config with its seed, if it has one, handed to the stages that have their own."""

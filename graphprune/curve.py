@@ -13,6 +13,7 @@ from graphprune.analysis.groups import Analysis, analyse
 from graphprune.capturing.capture import Captured, capture
 from graphprune.choosing.budget import choose
 from graphprune.choosing.target import KINDS, Target
+from graphprune.choosing.thinning import FREELY, Thinning
 from graphprune.cutting import cut, prove
 from graphprune.delivery.measure import count_parameters, macs_per_example
 from graphprune.errors import TargetError, UsageError
@@ -38,7 +39,7 @@ class CurveConfig:
         kind: the budget's: ``channels``, ``params`` or ``macs``.
         fractions: of it that stay, one point each.
         controls: methods to compare with.
-        ranking, heads: see :class:`graphprune.CompressConfig`.
+        ranking, thinning: what is compared and left, as :class:`graphprune.CompressConfig` has it.
         batch_size: examples per batch.
         learn: how switches are learned; its seed is that of everything random.
         progress: called as ``progress(stage, done, total, figures)``.
@@ -48,7 +49,7 @@ class CurveConfig:
     fractions: tuple[float, ...] = FRACTIONS
     controls: tuple[str, ...] = CONTROLS
     ranking: str = "local"
-    heads: str = "both"
+    thinning: Thinning = FREELY
     batch_size: int = 64
     learn: LearnConfig = field(default_factory=LearnConfig)
     progress: Progress | None = None
@@ -206,7 +207,9 @@ class _Judge:
         config = self.config
         target = Target(config.kind, fraction)
         try:
-            choice = choose(analysis, by_group, target, ranking=config.ranking, heads=config.heads)
+            choice = choose(
+                analysis, by_group, target, ranking=config.ranking, thinning=config.thinning
+            )
         except TargetError:
             return None
         small = cut(whole, analysis, choice.plan)

@@ -13,6 +13,7 @@ from graphprune.analysis.groups import Analysis, analyse
 from graphprune.capturing.capture import Captured, capture
 from graphprune.choosing.budget import choose
 from graphprune.choosing.plan import Plan
+from graphprune.choosing.thinning import FREELY, Thinning
 from graphprune.graph.graphmodule import TrainableGraphModule
 from graphprune.passes.shrink import Shrink
 from graphprune.proof.compare import max_relative_error, require_informative
@@ -96,10 +97,15 @@ def shrink(captured: Captured, analysis: Analysis, plan: Plan) -> TrainableGraph
 
 
 def prune(
-    captured: Captured, analysis: Analysis, target: str, *, seed: int = 0, heads: str = "both"
+    captured: Captured,
+    analysis: Analysis,
+    target: str,
+    *,
+    seed: int = 0,
+    thinning: Thinning = FREELY,
 ) -> Shrunk:
     """Plan from random scores, shrink, compare."""
-    plan = choose(analysis, random_scores(analysis, seed), target, heads=heads).plan
+    plan = choose(analysis, random_scores(analysis, seed), target, thinning=thinning).plan
     small = shrink(captured, analysis, plan)
     return Shrunk(captured, analysis, plan, small, compare(captured, analysis, plan, small))
 

@@ -18,6 +18,7 @@ from graphprune.analysis.groups import Analysis, analyse
 from graphprune.capturing.capture import Captured, capture
 from graphprune.choosing.budget import choose
 from graphprune.choosing.plan import Plan
+from graphprune.choosing.thinning import Thinning
 from graphprune.errors import CertificateError, TargetError
 from graphprune.graph.values import concrete, get_tensor
 from graphprune.proof.compare import max_relative_error, require_informative
@@ -46,6 +47,7 @@ class Wish:
         heads: what rows of grids may lose.
         seed: of the random scores.
         dynamic: whether the batch size is left free at capture, which takes twice as long.
+        round_to: what widths are multiples of.
     """
 
     target: str = "channels=0.5"
@@ -53,6 +55,7 @@ class Wish:
     heads: str = "both"
     seed: int = 0
     dynamic: bool = False
+    round_to: int = 1
 
 
 @dataclass(frozen=True)
@@ -141,16 +144,20 @@ def _choose(analysis: Analysis, wish: Wish) -> Plan:
     for group in analysis.groups:  # scales of their own, so that global ranking cuts unevenly
         scale = 0.3 + torch.rand(1, generator=generator)
         scores[group.name] = scale * torch.rand(group.size, generator=generator)
-    options = {"ranking": wish.ranking, "heads": wish.heads}
+    thinning = Thinning(wish.heads, wish.round_to)
     try:
-        plan = choose(analysis, scores, wish.target, **options).plan  # type: ignore[arg-type]
+        plan = choose(analysis, scores, wish.target, ranking=wish.ranking, thinning=thinning).plan
     except TargetError as refusal:
         if OUT_OF_REACH not in str(refusal):
             raise
-        plan = choose(analysis, scores, "channels=0.5", **options).plan  # type: ignore[arg-type]
+        plan = choose(
+            analysis, scores, "channels=0.5", ranking=wish.ranking, thinning=thinning
+        ).plan
     for name, (before, after) in plan.widths.items():
         # None where all others of its tensors are pinned; see _assert_nothing_is_emptied.
         assert 0 <= after <= before, f"{name} keeps {after} of {before} channels"
+        if after < before and not analysis.by_name[name].in_step:
+            assert after % wish.round_to == 0, f"{name} keeps {after}, no multiple"
     return plan
 
 

@@ -47,6 +47,7 @@ WISHES = st.builds(
     ),
     ranking=st.sampled_from(RANKINGS),
     heads=st.sampled_from(("both", "whole", "inside", "keep")),
+    round_to=st.sampled_from((1, 1, 1, 2)),
     seed=st.integers(0, 2**16),
     dynamic=st.sampled_from((False, False, False, True)),
 )

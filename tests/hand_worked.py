@@ -11,6 +11,7 @@ from torch import nn
 
 from graphprune.analysis.groups import Analysis, analyse
 from graphprune.capturing.capture import capture
+from graphprune.choosing.thinning import Thinning
 from graphprune.labels.slots import varying
 
 Tensor = torch.Tensor
@@ -57,7 +58,7 @@ def groups(analysis: Analysis) -> dict[str, tuple[int, set[tuple[str, int]]]]:
 def half(net: nn.Module, *shape: int, target: str = "channels=0.5", heads: str = "both") -> Shrunk:
     """Shrunk, and proved equal to the masked reference."""
     captured = capture(net.eval(), torch.randn(shape or IMAGE))
-    result = prune(captured, analyse(captured.module), target, heads=heads)
+    result = prune(captured, analyse(captured.module), target, thinning=Thinning(heads))
     assert result.error <= LIMIT
     return result
 

@@ -21,7 +21,7 @@ from graphprune.choosing.guard import Guard, leaves_something
 from graphprune.choosing.plan import Plan, plan_from_classes
 from graphprune.choosing.ranking import check_ranking, rank_steps
 from graphprune.choosing.target import AutoTarget, Target, parse_target
-from graphprune.choosing.thinning import check_heads, least_first, removal_order
+from graphprune.choosing.thinning import FREELY, Thinning, least_first, removal_order
 from graphprune.errors import TargetError
 
 TOLERANCE = 0.01
@@ -67,7 +67,7 @@ def choose(
     *,
     ranking: str = "local",
     method: str = "",
-    heads: str = "both",
+    thinning: Thinning = FREELY,
 ) -> Choice:
     """Choose the channels to keep.
 
@@ -77,7 +77,7 @@ def choose(
         target: what fraction stays; see :class:`graphprune.choosing.target.Target`.
         ranking: whose channels are compared; see :data:`graphprune.choosing.ranking.RANKINGS`.
         method: recorded in the plan.
-        heads: what rows of grids may lose; see :data:`graphprune.choosing.thinning.HEADS`.
+        thinning: what rows of grids may lose, and which widths may be left.
 
     Raises:
         TargetError: nothing can be removed, or the target cannot be reached; says what can.
@@ -89,7 +89,7 @@ def choose(
             "use cut_off(analysis, scores, target)"
         )
     require_groups(analysis)
-    ranked = _Ranked(analysis, by_class(analysis, scores, ranking), ranking, check_heads(heads))
+    ranked = _Ranked(analysis, by_class(analysis, scores, ranking), ranking, thinning)
     if target.kind == "channels":
         classes = _thin_each_group(ranked, target.fraction)
         kept = sum(int(classes[g.channels].sum()) for g in analysis.groups)
@@ -154,12 +154,12 @@ class _Ranked:
     analysis: Analysis
     score: np.ndarray
     ranking: str
-    heads: str
+    thinning: Thinning
 
     def steps(self) -> list[Removal]:
         """Every removal, in order; that of a cluster's own order is kept."""
         found = clusters(self.analysis)
-        orders = [removal_order(*cluster, self.score, self.heads) for cluster in found]
+        orders = [removal_order(*cluster, self.score, self.thinning) for cluster in found]
         ranks = rank_steps(self.analysis, [groups for groups, _ in found], orders, self.ranking)
         steps = [
             Removal(rank, number, step.classes)
@@ -196,13 +196,13 @@ def _thin_each_group(ranked: _Ranked, fraction: float) -> np.ndarray:
     No group has a say in another's channels unless a tensor would be left without any.
     """
     analysis = ranked.analysis
-    budget = [g.size - _kept(g, fraction) for g in analysis.groups]
+    budget = [g.size - _kept(g, fraction, ranked.thinning) for g in analysis.groups]
     stays = np.ones(analysis.classes, dtype=bool)
     numbers = {group.name: number for number, group in enumerate(analysis.groups)}
     steps: list[tuple[int, ...]] = []
     for groups, rows in clusters(analysis):
         if any(group.in_step for group in groups):
-            order = removal_order(groups, rows, ranked.score, ranked.heads)
+            order = removal_order(groups, rows, ranked.score, ranked.thinning)
             steps += [step.classes for step in order]
             continue
         for group in groups:
@@ -241,8 +241,8 @@ def _take(
     stays[:] = there
 
 
-def _kept(group: ChannelGroup, fraction: float) -> int:
-    return max(1, int(np.floor(group.size * fraction + 0.5)))
+def _kept(group: ChannelGroup, fraction: float, thinning: Thinning) -> int:
+    return thinning.nearest(group.size * fraction, group.size)
 
 
 def meet(

@@ -22,7 +22,7 @@ from graphprune.choosing.budget import Choice, choose, clusters, require_groups
 from graphprune.choosing.guard import Guard
 from graphprune.choosing.plan import plan_from_classes
 from graphprune.choosing.target import AutoTarget, Target
-from graphprune.choosing.thinning import Step, check_heads, removal_order
+from graphprune.choosing.thinning import FREELY, Step, Thinning, removal_order
 from graphprune.errors import TargetError
 from graphprune.importance.credibility import learn_longer
 from graphprune.importance.scoring import Scores
@@ -39,7 +39,12 @@ class _Evidence:
 
 
 def decide(
-    analysis: Analysis, scores: Scores, target: Target | AutoTarget, *, ranking: str, heads: str
+    analysis: Analysis,
+    scores: Scores,
+    target: Target | AutoTarget,
+    *,
+    ranking: str,
+    thinning: Thinning,
 ) -> Choice:
     """The channels to keep for a target of either kind.
 
@@ -47,13 +52,13 @@ def decide(
         TargetError: see :func:`cut_off` and :func:`graphprune.choosing.budget.choose`.
     """
     if isinstance(target, AutoTarget):
-        return cut_off(analysis, scores, target, heads=heads)
-    asked = {"ranking": ranking, "method": scores.method, "heads": heads}
-    return choose(analysis, scores.by_group, target, **asked)
+        return cut_off(analysis, scores, target, thinning=thinning)
+    by_group, method = scores.by_group, scores.method
+    return choose(analysis, by_group, target, ranking=ranking, method=method, thinning=thinning)
 
 
 def cut_off(
-    analysis: Analysis, scores: Scores, target: AutoTarget, *, heads: str = "both"
+    analysis: Analysis, scores: Scores, target: AutoTarget, *, thinning: Thinning = FREELY
 ) -> Choice:
     """Choose the channels to keep by how sure it is that the others are unimportant.
 
@@ -63,16 +68,15 @@ def cut_off(
         analysis: of the captured graph.
         scores: by switches that were learned with ``LearnConfig(spread=True)``.
         target: the confidence and the cut-off.
-        heads: what rows of grids may lose; see :data:`graphprune.choosing.thinning.HEADS`.
+        thinning: what rows of grids may lose, and which widths may be left.
 
     Raises:
         TargetError: nothing was learned that tells how sure it is, or nothing lies below.
     """
-    check_heads(heads)
     require_groups(analysis)
     below = unimportance(analysis, scores, target.share)
     evidence = _by_class(analysis, scores, below)
-    going = _going(analysis, evidence, target.confidence, heads)
+    going = _going(analysis, evidence, target.confidence, thinning)
     guard, stays, kept = Guard(analysis), np.ones(analysis.classes, dtype=bool), 0
     for step in going:
         fresh = [one for one in step.classes if stays[one]]
@@ -134,13 +138,15 @@ def _by_class(analysis: Analysis, scores: Scores, below: dict[str, torch.Tensor]
     return _Evidence(above, importance)
 
 
-def _going(analysis: Analysis, evidence: _Evidence, confidence: float, heads: str) -> list[Step]:
+def _going(
+    analysis: Analysis, evidence: _Evidence, confidence: float, thinning: Thinning
+) -> list[Step]:
     """Steps within the confidence; the surest first, among equals the least important."""
     limit = 1 - confidence + _ROUNDING
     steps = [
         step
         for groups, rows in clusters(analysis)
-        for step in removal_order(groups, rows, evidence.above, heads)
+        for step in removal_order(groups, rows, evidence.above, thinning)
         if step.value <= limit
     ]
     importance = evidence.importance

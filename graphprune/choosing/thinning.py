@@ -7,7 +7,9 @@ the order. What is left is a rectangle after any choice of steps.
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -21,15 +23,38 @@ HEADS = ("both", "whole", "inside", "keep")
 many channels inside every row, either as importance has it, or nothing."""
 
 
-def check_heads(heads: str) -> str:
-    """The policy, if there is one of this name.
+@dataclass(frozen=True)
+class Thinning:
+    """What thinning leaves.
+
+    Attributes:
+        heads: one of :data:`HEADS`.
+        round_to: a multiple of this many channels stays of every group, and of every row of a grid
+            (attention head, conv group); what has fewer stays whole. Rows that are narrower or no
+            multiple themselves go in numbers that make one.
 
     Raises:
-        TargetError: there is none.
+        TargetError: there is no such policy, or ``round_to`` is less than 1.
     """
-    if heads not in HEADS:
-        raise TargetError(f"heads {heads!r} is not known; use {', '.join(HEADS)}")
-    return heads
+
+    heads: str = "both"
+    round_to: int = 1
+
+    def __post_init__(self) -> None:
+        if self.heads not in HEADS:
+            raise TargetError(f"heads {self.heads!r} is not known; use {', '.join(HEADS)}")
+        if self.round_to < 1:
+            raise TargetError(f"widths cannot be rounded to {self.round_to}; give 1 or more")
+
+    def nearest(self, kept: float, size: int) -> int:
+        """The number of channels to keep, of ``size``, that is nearest to ``kept``."""
+        multiple = math.floor(kept / self.round_to + 0.5) * self.round_to
+        multiple = max(multiple, self.round_to)
+        return multiple if abs(multiple - kept) <= size - kept else size
+
+
+FREELY = Thinning()
+"""The default: one channel at a time, and of heads whatever costs least."""
 
 
 class Step(NamedTuple):
@@ -50,7 +75,7 @@ def removal_order(
     groups: Sequence[ChannelGroup],
     rows: Sequence[tuple[int, ...]],
     score: np.ndarray,
-    heads: str,
+    thinning: Thinning,
 ) -> list[Step]:
     """Every step of thinning groups that share rows, the least important first.
 
@@ -58,19 +83,23 @@ def removal_order(
         groups: the groups.
         rows: classes of every row that may go whole.
         score: importance by class, comparable between these groups.
-        heads: see :data:`HEADS`.
+        thinning: what is left.
     """
     blocks = [block for group in groups for block in group.in_step]
     single = [block.cells[0] for block in blocks if len(block.cells) == 1]
     alone = least_first(np.concatenate([*(group.alone for group in groups), *single]), score)
-    free = [
-        Step(value, (one,), 1)
-        for value, one in zip(score[alone].tolist(), alone.tolist(), strict=True)
-    ]
+    orders: list[Sequence[Step]] = []
+    if thinning.round_to == 1:
+        values = score[alone].tolist()
+        orders.append(
+            [Step(value, (one,), 1) for value, one in zip(values, alone.tolist(), strict=True)]
+        )
+    else:
+        of_each = [alone[np.isin(alone, group.channels)] for group in groups]
+        orders += [_in_batches(ordered, score, thinning.round_to) for ordered in of_each]
     rowed = list(dict.fromkeys(block for block in blocks if len(block.cells) > 1))
-    orders: list[Sequence[Step]] = [free]
-    if rowed and heads != "keep":
-        orders.append(list(_Rectangles(rowed, rows, score, heads)))
+    if rowed and thinning.heads != "keep":
+        orders.append(list(_Rectangles(rowed, rows, score, thinning)))
     return list(heapq.merge(*orders, key=lambda step: step.value))
 
 
@@ -80,16 +109,37 @@ def least_first(classes: np.ndarray, score: np.ndarray) -> np.ndarray:
     return classes[np.lexsort((classes, score[classes]))]
 
 
+def _in_batches(ordered: np.ndarray, score: np.ndarray, round_to: int) -> list[Step]:
+    """Removals of one group's channels that leave a multiple each, and never less than one."""
+    steps, start = [], 0
+    while (stop := start + _batch(ordered.size - start, round_to)) <= ordered.size - round_to:
+        batch = ordered[start:stop]
+        steps.append(Step(float(score[batch].mean()), tuple(batch.tolist()), batch.size))
+        start = stop
+    return steps
+
+
+def _batch(there: int, round_to: int) -> int:
+    """How many go at once for a multiple to be left."""
+    return there % round_to or round_to
+
+
 class _Rectangles:
-    """Thinning of blocks that share rows: the cheaper of a column and a row, one after another."""
+    """Thinning of blocks that share rows: the cheaper of columns and rows, one after another."""
 
     def __init__(
         self,
         blocks: Sequence[Block],
         rows: Sequence[tuple[int, ...]],
         score: np.ndarray,
-        heads: str,
+        thinning: Thinning,
     ) -> None:
+        heads, round_to = thinning.heads, thinning.round_to
+        self._round_to = round_to
+        self._least = round_to if round_to > 1 else 0  # a guard sees to the last one
+        # Rows go in numbers that leave a multiple, whatever number of columns they keep.
+        parts = [round_to // math.gcd(round_to, block.units) for block in blocks]
+        self._rows_at_once = math.lcm(*parts)
         self._rows = [np.array(row) for row in rows] if heads != "inside" else []
         row_of = np.full(score.size, -1)
         for number, row in enumerate(self._rows):
@@ -107,50 +157,55 @@ class _Rectangles:
     def __iter__(self) -> Iterator[Step]:
         highest = -np.inf
         while True:
-            column, row = self._cheapest_column(), self._cheapest_row()
-            if column is None and row is None:
+            columns, rows = self._cheapest_columns(), self._cheapest_rows()
+            if columns is None and rows is None:
                 return
-            if row is None or (column is not None and column[0] <= row[0]):
-                assert column is not None
-                value, step = column[0], self._take_column(column[1])
+            if rows is None or (columns is not None and columns[0] <= rows[0]):
+                assert columns is not None
+                value, step = columns[0], self._take_columns(columns[1])
             else:
-                value, step = row[0], self._take_row(row[1])
+                value, step = rows[0], self._take_rows(rows[1])
             highest = max(highest, value)
             yield Step(highest, *step)
 
-    def _cheapest_column(self) -> tuple[float, int] | None:
+    def _cheapest_columns(self) -> tuple[float, int] | None:
         found = []
         for number, values in enumerate(self._values):
-            alive, taken = self._alive[number], self._taken[number]
-            if self._columns[number] and taken < values.shape[1] and alive.any():
-                found.append((float(values[alive, taken].mean()), number))
+            alive, going = self._alive[number], self._next_columns(number)
+            left = values.shape[1] - going.stop
+            if self._columns[number] and left >= self._least and alive.any():
+                found.append((float(values[alive, going].mean()), number))
         return min(found, default=None)
 
-    def _cheapest_row(self) -> tuple[float, int] | None:
+    def _next_columns(self, number: int) -> slice:
+        taken, units = self._taken[number], self._values[number].shape[1]
+        return slice(taken, taken + _batch(units - taken, self._round_to))
+
+    def _cheapest_rows(self) -> tuple[float, list[int]] | None:
         live = np.flatnonzero(self._count)
-        if not live.size:
+        many = _batch(live.size, self._rows_at_once)
+        if live.size - many < (self._rows_at_once if self._least else 0):
             return None
         means = self._left[live] / self._count[live]
-        best = int(means.argmin())
-        return float(means[best]), int(live[best])
+        best = means.argsort(kind="stable")[:many]
+        return float(means[best].mean()), live[best].tolist()
 
-    def _take_column(self, number: int) -> tuple[tuple[int, ...], int]:
-        taken = self._taken[number]
-        self._taken[number] += 1
-        alive = self._alive[number]
-        rows = self._row_of[number]
+    def _take_columns(self, number: int) -> tuple[tuple[int, ...], int]:
+        going, alive, rows = self._next_columns(number), self._alive[number], self._row_of[number]
+        self._taken[number] = going.stop
         for row in np.flatnonzero(alive & (rows >= 0)):
             if self._count[rows[row]]:
-                self._left[rows[row]] -= self._values[number][row, taken]
-                self._count[rows[row]] -= 1
-        return tuple(self._cells[number][:, taken].tolist()), int(alive.sum())
+                self._left[rows[row]] -= self._values[number][row, going].sum()
+                self._count[rows[row]] -= going.stop - going.start
+        classes = tuple(self._cells[number][:, going].T.ravel().tolist())
+        return classes, int(alive.sum()) * (going.stop - going.start)
 
-    def _take_row(self, row: int) -> tuple[tuple[int, ...], int]:
-        fresh = int(self._count[row])
-        self._count[row] = 0
+    def _take_rows(self, going: list[int]) -> tuple[tuple[int, ...], int]:
+        fresh = int(self._count[going].sum())
+        self._count[going] = 0
         for alive, rows in zip(self._alive, self._row_of, strict=True):
-            alive[rows == row] = False
-        return tuple(self._rows[row].tolist()), fresh
+            alive[np.isin(rows, going)] = False
+        return tuple(one for row in going for one in self._rows[row].tolist()), fresh
 
 
 def _sorted_cells(block: Block, score: np.ndarray) -> np.ndarray:

@@ -78,6 +78,14 @@ from graphprune.cli.source import (
     "each of them, both as importance has it, or nothing.",
 )
 @click.option(
+    "--round-to",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Leave a multiple of so many channels in every group and inside every head, such as 8, "
+    "which suits most hardware; what has fewer stays whole.",
+)
+@click.option(
     "--variant",
     type=click.Choice(["auto", "mean", "implicit", "per-example"]),
     help="How Dirichlet switches are drawn while they are learned (default: auto).",
@@ -201,6 +209,7 @@ def read_request(given: dict[str, Any], onnx: bool, progress: Any) -> tuple[Sour
         reconstruct=given["reconstruct"],
         ranking=given.get("ranking", "local"),
         heads=given["heads"],
+        round_to=given["round_to"],
         batch_size=given["batch_size"],
         needs_onnx=onnx,
         passes=passes,

@@ -77,7 +77,7 @@ def compress_parts(
             {name: one.by_group for name, one in scores.items()},
             request.target,
             _whole(original, found, request.target, dense_macs),
-            partial(choose, method=method.name, heads=config.heads),
+            partial(choose, method=method.name, thinning=config.thinning),
         )
         notes += [shares.note] if shares.note else []
     with clock.stage("shrink and certify parts"):

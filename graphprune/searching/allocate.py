@@ -25,7 +25,7 @@ from graphprune.choosing.guard import Guard
 from graphprune.choosing.plan import plan_from_classes
 from graphprune.choosing.ranking import rank_steps
 from graphprune.choosing.target import Target
-from graphprune.choosing.thinning import check_heads, removal_order
+from graphprune.choosing.thinning import FREELY, Thinning, removal_order
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Allocator:
         analysis: of the captured graph.
         scores: by group name, importance of its channels, float (D,); larger stays longer.
         target: what stays; ``channels`` is counted over all groups together.
-        heads: what rows of grids may lose; see :data:`graphprune.choosing.thinning.HEADS`.
+        thinning: what rows of grids may lose, and which widths may be left.
         method: recorded in the plans.
 
     Raises:
@@ -69,13 +69,13 @@ class Allocator:
         scores: Mapping[str, torch.Tensor],
         target: Target,
         *,
-        heads: str = "both",
+        thinning: Thinning = FREELY,
         method: str = "",
     ) -> None:
         require_groups(analysis)
         self.analysis = analysis
         self._scores, self._target, self._method = scores, target, method
-        self._heads = check_heads(heads)
+        self._thinning = thinning
         self._clusters = clusters(analysis)
         self._costs = cost_model(analysis)
         self._guard = Guard(analysis)
@@ -113,7 +113,7 @@ class Allocator:
         """Removals by cluster, each in order; ranks above 0, so that rates stretch them."""
         if ranking not in self._ranked:
             score = by_class(self.analysis, self._scores, ranking)
-            orders = [removal_order(*cluster, score, self._heads) for cluster in self._clusters]
+            orders = [removal_order(*cluster, score, self._thinning) for cluster in self._clusters]
             ranks = rank_steps(self.analysis, [g for g, _ in self._clusters], orders, ranking)
             if ranking == "global":  # scores of any sign and size
                 ranks = _places(ranks)

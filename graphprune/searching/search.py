@@ -150,7 +150,7 @@ def _contenders(run: Run, methods: Sequence[Method], target: Target) -> list[Con
             whole[1],
             scores.by_group,
             target,
-            heads=run.config.heads,
+            thinning=run.config.thinning,
             method=scores.method,
         )
         found.append(Contender(whole, scores, allocator))

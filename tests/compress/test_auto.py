@@ -25,6 +25,7 @@ from graphprune import (
     score_channels,
 )
 from graphprune.choosing.budget import Choice
+from graphprune.choosing.thinning import Thinning
 from graphprune.compressed import Compressed
 from graphprune.errors import TargetError, UsageError
 from graphprune.exporters.report import Report
@@ -149,9 +150,9 @@ def test_what_goes_together_is_judged_together(
     analysis, scores = heads(inside, whole)
     if share is None:
         with pytest.raises(TargetError, match="removes nothing"):
-            cut_off(analysis, scores, AutoTarget(), heads=policy)
+            cut_off(analysis, scores, AutoTarget(), thinning=Thinning(policy))
         return
-    choice = cut_off(analysis, scores, AutoTarget(), heads=policy)
+    choice = cut_off(analysis, scores, AutoTarget(), thinning=Thinning(policy))
     stays = choice.plan.classes(analysis)
     for group in analysis.groups:
         for block in group.in_step:

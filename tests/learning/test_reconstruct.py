@@ -279,7 +279,7 @@ def test_layers_whose_channels_lie_beside_the_batch() -> None:
     whole = capture(Mixed().eval(), torch.randn(2, 6, 5))
     analysis = analyse(whole.module)
     scores = {group.name: torch.rand(group.size) for group in analysis.groups}
-    plan = choose(analysis, scores, "channels=0.5", heads="both").plan
+    plan = choose(analysis, scores, "channels=0.5").plan
     data = [(torch.randn(9, 6, 5), None) for _ in range(4)]  # no multiple of what was captured
     found = reconstruct(cut(whole, analysis, plan), analysis, plan, data)
     assert {"linear", "linear_1"} <= found.fits.keys()  # queries and keys
