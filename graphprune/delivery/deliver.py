@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from graphprune.capturing.capture import Captured
+from graphprune.delivery.advice import width_advice
 from graphprune.delivery.measure import call, latencies
 from graphprune.errors import CertificateError, ModelError
 from graphprune.exporters.onnx import export_onnx
@@ -175,7 +176,8 @@ def _timed(report: Report, result: Compressed, small: Captured, place: Path | No
     }
     one = times["pruned"]
     stated = {"batch": one.batch, "threads": one.threads, "repeats": one.repeats}
-    return dataclasses.replace(report, models=rows, latency=stated)
+    notes = (*report.notes, *width_advice(rows, result.plan))
+    return dataclasses.replace(report, models=rows, latency=stated, notes=notes)
 
 
 def _latency_inputs(captured: Captured) -> Inputs:

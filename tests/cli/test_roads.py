@@ -29,6 +29,7 @@ ROADS = {
     "safetensors": "weights.safetensors --model userland:make --input-shape 2x1x8x8",
     "pickled": "pickled.pt --trust-pickle --input-shape 2x1x8x8",
     "inputs from data": "state.pt --model userland:make --data train.npz --method l2",
+    "rounded": "model.pt2 --round-to 4 --target params=0.5",
     "own pass": "model.pt2 --pass userland:DoubleHead",
     "labels": "model.pt2 --data train.npz",
     "no labels": "model.pt2 --data unlabelled.npz --switch-epochs 1",
