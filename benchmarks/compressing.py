@@ -124,6 +124,7 @@ def compress_and_measure(task: Task, choice: Choice) -> tuple[nn.Module, dict[st
     """
     method, learning = method_and_learning(choice.method)
     config = CompressConfig(
+        round_to=1,
         learn=LearnConfig(**{"epochs": choice.learn_epochs, **learning, "seed": choice.seed}),
         ranking=choice.ranking,
         batch_size=task.batch_size,

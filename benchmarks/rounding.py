@@ -1,7 +1,8 @@
 """What rounded widths are worth: latency of ONNX files at one budget of MACs.
 
-Each network is cut to the same share of its MACs with widths of any size and with multiples of 8
-and 16. The files then take turns on onnxruntime's CPU provider, one thread, one example.
+Each network is cut to the same share of its MACs with widths of any size, as compress rounds them
+by itself, and with multiples of 8 and 16. The files then take turns on onnxruntime's CPU provider,
+one thread, one example.
 """
 
 from __future__ import annotations
@@ -28,22 +29,22 @@ NETWORKS = (
     "densenet121",
     "vgg11_bn",
 )
-ROUNDED = (1, 8, 16)
+ROUNDED: dict[str, int | None] = {"1": 1, "auto": None, "8": 8, "16": 16}  # --round-to
 
 
 def row(name: str, target: str, ranking: str, repeats: int) -> dict[str, object]:
     """Milliseconds (median) and the share of MACs reached, by what widths were rounded to."""
     sessions, reached = {}, {}
     with tempfile.TemporaryDirectory() as scratch:
-        for to in ROUNDED:
+        for to, step in ROUNDED.items():
             model, inputs = build("torchvision", name)
-            config = CompressConfig(round_to=to, ranking=ranking)
+            config = CompressConfig(round_to=step, ranking=ranking)
             result = compress(model, inputs, method="l2", target=target, config=config)
-            folder = result.save(Path(scratch) / str(to), latency=False)
+            folder = result.save(Path(scratch) / to, latency=False)
             sessions[to] = _session(folder / "model.onnx")
             reached[to] = round(float(result.stages.choice.reached), 4)
         (example,) = inputs if isinstance(inputs, tuple) else (inputs,)
-        feed = {sessions[1].get_inputs()[0].name: torch.randn(1, *example.shape[1:]).numpy()}
+        feed = {sessions["1"].get_inputs()[0].name: torch.randn(1, *example.shape[1:]).numpy()}
         times = _in_turns(sessions, feed, repeats)
     return {
         "network": name,
@@ -62,9 +63,9 @@ def _session(file: Path) -> onnxruntime.InferenceSession:
 
 
 def _in_turns(
-    sessions: dict[int, onnxruntime.InferenceSession], feed: dict[str, np.ndarray], repeats: int
-) -> dict[int, list[float]]:
-    times: dict[int, list[float]] = {to: [] for to in sessions}
+    sessions: dict[str, onnxruntime.InferenceSession], feed: dict[str, np.ndarray], repeats: int
+) -> dict[str, list[float]]:
+    times: dict[str, list[float]] = {to: [] for to in sessions}
     for number in range(repeats + 3):
         for to, session in sessions.items():
             started = time.perf_counter()
@@ -76,14 +77,12 @@ def _in_turns(
 
 def table(records: list[dict[str, object]]) -> str:
     """Markdown: milliseconds, and how many times faster than with widths of any size."""
-    heads = ("network", "ranking", "any width", *(f"multiples of {to}" for to in ROUNDED[1:]))
+    rounded = list(ROUNDED)[1:]
+    heads = ("network", "ranking", "--round-to 1", *(f"--round-to {to}" for to in rounded))
     lines = []
     for record in records:
         taken: dict[str, float] = record["ms"]  # type: ignore[assignment]
-        by = [
-            f"{taken[str(to)]:.1f} ms, {taken['1'] / taken[str(to)]:.2f}x faster"
-            for to in ROUNDED[1:]
-        ]
+        by = [f"{taken[to]:.1f} ms, {taken['1'] / taken[to]:.2f}x faster" for to in rounded]
         lines.append((record["network"], record["ranking"], f"{taken['1']:.1f} ms", *by))
     return markdown_table(heads, lines)
 

@@ -36,7 +36,7 @@ def compressed(
     x, y = images.normalise(images.pixels), images.labels
     if way == SEARCH:
         return graphprune.search(model, x[:2], target=target, data=(x, y), config=config)
-    common = CompressConfig(seed=config.compress.seed, ranking=way, evaluate=False)
+    common = CompressConfig(seed=config.compress.seed, ranking=way, round_to=1, evaluate=False)
     result = graphprune.compress(model, x[:2], target=target, data=(x, y), config=common)
     assert isinstance(result, Compressed)
     return result
@@ -47,7 +47,9 @@ def measure(
 ) -> dict[str, Any]:
     """One way at one target; errors in per cent of the test images, before and after tuning."""
     images, test = sets
-    config = SearchConfig(options["trials"], compress=CompressConfig(seed=options["seed"]))
+    config = SearchConfig(
+        options["trials"], compress=CompressConfig(seed=options["seed"], round_to=1)
+    )
     started = time.process_time()
     small = compressed(model, images, way, target, config).model
     record: dict[str, Any] = {

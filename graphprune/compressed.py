@@ -43,7 +43,8 @@ class CompressConfig:
         heads: what attention heads, key-value groups and conv groups may lose: ``whole`` ones,
             equally many channels ``inside`` each, ``both`` or nothing (``keep``).
         round_to: a multiple of this many channels stays of every group and inside every head; what
-            has fewer stays whole. Hardware is often fastest at multiples of 8.
+            has fewer stays whole. None: of 8, at which hardware is often fastest, of fewer where
+            that would be more than an eighth of the group; 1 (any width) for target ``auto``.
         batch_size: examples per step of learning and fine-tuning; switches take fewer where data
             are few, see :meth:`LearnConfig.batch_size`.
         recalibrate: re-estimate batch-norm statistics of the small model on data; without it (and
@@ -64,7 +65,7 @@ class CompressConfig:
     distill: bool = True
     ranking: str = "local"
     heads: str = "both"
-    round_to: int = 1
+    round_to: int | None = None
     batch_size: int = 64
     recalibrate: bool = False
     reconstruct: bool = False

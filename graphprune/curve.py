@@ -13,7 +13,7 @@ from graphprune.analysis.groups import Analysis, analyse
 from graphprune.capturing.capture import Captured, capture
 from graphprune.choosing.budget import choose
 from graphprune.choosing.target import KINDS, Target
-from graphprune.choosing.thinning import FREELY, Thinning
+from graphprune.choosing.thinning import FOR_HARDWARE, Thinning
 from graphprune.cutting import cut, prove
 from graphprune.delivery.measure import count_parameters, macs_per_example
 from graphprune.errors import TargetError, UsageError
@@ -49,7 +49,7 @@ class CurveConfig:
     fractions: tuple[float, ...] = FRACTIONS
     controls: tuple[str, ...] = CONTROLS
     ranking: str = "local"
-    thinning: Thinning = FREELY
+    thinning: Thinning = FOR_HARDWARE
     batch_size: int = 64
     learn: LearnConfig = field(default_factory=LearnConfig)
     progress: Progress | None = None

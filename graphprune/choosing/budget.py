@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,8 @@ from graphprune.choosing.ranking import check_ranking, rank_steps
 from graphprune.choosing.target import AutoTarget, Target, parse_target
 from graphprune.choosing.thinning import FREELY, Thinning, least_first, removal_order
 from graphprune.errors import TargetError
+
+Found = TypeVar("Found")
 
 TOLERANCE = 0.01
 """A budget counts as met within this fraction of the dense model (1 percentage point)."""
@@ -89,14 +91,20 @@ def choose(
             "use cut_off(analysis, scores, target)"
         )
     require_groups(analysis)
-    ranked = _Ranked(analysis, by_class(analysis, scores, ranking), ranking, thinning)
+    score = by_class(analysis, scores, ranking)
     if target.kind == "channels":
-        classes = _thin_each_group(ranked, target.fraction)
+        classes = _thin_each_group(_Ranked(analysis, score, ranking, thinning), target.fraction)
         kept = sum(int(classes[g.channels].sum()) for g in analysis.groups)
         reached = kept / sum(g.size for g in analysis.groups)
         note = note_for(target, reached) if reached - target.fraction > 0.05 else ""
     else:
-        classes, reached = meet(cost_model(analysis), ranked.steps(), target, Guard(analysis))
+        costs = cost_model(analysis)
+
+        def attempt(finer: Thinning) -> tuple[np.ndarray, float]:
+            steps = _Ranked(analysis, score, ranking, finer).steps()
+            return meet(costs, steps, target, Guard(analysis))
+
+        classes, reached = first_to_meet(target, thinning, attempt)
         note = note_for(target, reached) if abs(reached - target.fraction) > TOLERANCE else ""
     plan = plan_from_classes(analysis, classes, target=str(target), method=method)
     return Choice(plan, reached, note)
@@ -243,6 +251,34 @@ def _take(
 
 def _kept(group: ChannelGroup, fraction: float, thinning: Thinning) -> int:
     return thinning.nearest(group.size * fraction, group.size)
+
+
+def first_to_meet(
+    target: Target, thinning: Thinning, attempt: Callable[[Thinning], tuple[Found, float]]
+) -> tuple[Found, float]:
+    """What the coarsest thinning leaves that meets the budget, or else the finest.
+
+    For ``channels``, where every group goes by itself, that is the first.
+
+    Args:
+        target: what stays.
+        thinning: the first to try.
+        attempt: gives what stays and the fraction that it makes, as :func:`meet` does.
+
+    Raises:
+        TargetError: of the last attempt.
+    """
+    if target.kind == "channels":
+        return attempt(thinning)
+    *coarse, finest = thinning.finer()
+    for one in coarse:
+        try:
+            found = attempt(one)
+        except TargetError:
+            continue  # steps so large cannot go far enough
+        if abs(found[1] - target.fraction) <= TOLERANCE:
+            return found
+    return attempt(finest)
 
 
 def meet(

@@ -74,6 +74,7 @@ def cut_off(
         TargetError: nothing was learned that tells how sure it is, or nothing lies below.
     """
     require_groups(analysis)
+    thinning = thinning.exact()  # a step of several channels would hide the least sure of them
     below = unimportance(analysis, scores, target.share)
     evidence = _by_class(analysis, scores, below)
     going = _going(analysis, evidence, target.confidence, thinning)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -31,30 +31,57 @@ class Thinning:
         heads: one of :data:`HEADS`.
         round_to: a multiple of this many channels stays of every group, and of every row of a grid
             (attention head, conv group); what has fewer stays whole. Rows that are narrower or no
-            multiple themselves go in numbers that make one.
+            multiple themselves go in numbers that make one. None: of 8, 4, 2 or 1, whichever
+            makes eight steps or more of the group's size, and meets a budget.
+        widest: the largest of these where ``round_to`` is None.
 
     Raises:
         TargetError: there is no such policy, or ``round_to`` is less than 1.
     """
 
     heads: str = "both"
-    round_to: int = 1
+    round_to: int | None = 1
+    widest: int = 8
 
     def __post_init__(self) -> None:
         if self.heads not in HEADS:
             raise TargetError(f"heads {self.heads!r} is not known; use {', '.join(HEADS)}")
-        if self.round_to < 1:
+        if self.round_to is not None and self.round_to < 1:
             raise TargetError(f"widths cannot be rounded to {self.round_to}; give 1 or more")
+
+    def step(self, size: int) -> int:
+        """What stays of ``size`` channels is a multiple of this."""
+        if self.round_to is not None:
+            return self.round_to
+        steps = [step for step in _AUTOMATIC if step <= self.widest]
+        return next((step for step in steps if size >= _FINE * step), 1)
+
+    def finer(self) -> Iterator[Thinning]:
+        """This, and where widths are rounded by themselves those with smaller steps, to the end."""
+        yield self
+        if self.round_to is None:
+            yield from (replace(self, widest=step) for step in _AUTOMATIC if step < self.widest)
+
+    def exact(self) -> Thinning:
+        """The same, but not rounded unless that was asked for."""
+        return self if self.round_to is not None else replace(self, round_to=1)
 
     def nearest(self, kept: float, size: int) -> int:
         """The number of channels to keep, of ``size``, that is nearest to ``kept``."""
-        multiple = math.floor(kept / self.round_to + 0.5) * self.round_to
-        multiple = max(multiple, self.round_to)
+        step = self.step(size)
+        multiple = max(math.floor(kept / step + 0.5) * step, step)
         return multiple if abs(multiple - kept) <= size - kept else size
 
 
 FREELY = Thinning()
-"""The default: one channel at a time, and of heads whatever costs least."""
+"""One channel at a time, and of heads whatever costs least."""
+
+
+FOR_HARDWARE = Thinning(round_to=None)
+"""The default of what is delivered: widths of which hardware makes the most."""
+
+_AUTOMATIC = (8, 4, 2, 1)
+_FINE = 8
 
 
 class Step(NamedTuple):
@@ -96,7 +123,7 @@ def removal_order(
         )
     else:
         of_each = [alone[np.isin(alone, group.channels)] for group in groups]
-        orders += [_in_batches(ordered, score, thinning.round_to) for ordered in of_each]
+        orders += [_in_batches(each, score, thinning.step(each.size)) for each in of_each]
     rowed = list(dict.fromkeys(block for block in blocks if len(block.cells) > 1))
     if rowed and thinning.heads != "keep":
         orders.append(list(_Rectangles(rowed, rows, score, thinning)))
@@ -109,19 +136,24 @@ def least_first(classes: np.ndarray, score: np.ndarray) -> np.ndarray:
     return classes[np.lexsort((classes, score[classes]))]
 
 
-def _in_batches(ordered: np.ndarray, score: np.ndarray, round_to: int) -> list[Step]:
+def _in_batches(ordered: np.ndarray, score: np.ndarray, step: int) -> list[Step]:
     """Removals of one group's channels that leave a multiple each, and never less than one."""
-    steps, start = [], 0
-    while (stop := start + _batch(ordered.size - start, round_to)) <= ordered.size - round_to:
+    steps, start, most = [], 0, ordered.size - _least(step)
+    while (stop := start + _batch(ordered.size - start, step)) <= most:
         batch = ordered[start:stop]
         steps.append(Step(float(score[batch].mean()), tuple(batch.tolist()), batch.size))
         start = stop
     return steps
 
 
-def _batch(there: int, round_to: int) -> int:
+def _batch(there: int, step: int) -> int:
     """How many go at once for a multiple to be left."""
-    return there % round_to or round_to
+    return there % step or step
+
+
+def _least(step: int) -> int:
+    """How many stay at least; where channels go one by one, a guard sees to the last one."""
+    return step if step > 1 else 0
 
 
 class _Rectangles:
@@ -134,12 +166,13 @@ class _Rectangles:
         score: np.ndarray,
         thinning: Thinning,
     ) -> None:
-        heads, round_to = thinning.heads, thinning.round_to
-        self._round_to = round_to
-        self._least = round_to if round_to > 1 else 0  # a guard sees to the last one
+        heads = thinning.heads
+        self._steps = [thinning.step(block.units) for block in blocks]
         # Rows go in numbers that leave a multiple, whatever number of columns they keep.
-        parts = [round_to // math.gcd(round_to, block.units) for block in blocks]
-        self._rows_at_once = math.lcm(*parts)
+        self._rows_at_once = math.lcm(
+            *(step // math.gcd(step, b.units) for step, b in zip(self._steps, blocks, strict=True))
+        )
+        self._least_rows = self._rows_at_once if max(self._steps) > 1 else 0
         self._rows = [np.array(row) for row in rows] if heads != "inside" else []
         row_of = np.full(score.size, -1)
         for number, row in enumerate(self._rows):
@@ -173,18 +206,18 @@ class _Rectangles:
         for number, values in enumerate(self._values):
             alive, going = self._alive[number], self._next_columns(number)
             left = values.shape[1] - going.stop
-            if self._columns[number] and left >= self._least and alive.any():
+            if self._columns[number] and left >= _least(self._steps[number]) and alive.any():
                 found.append((float(values[alive, going].mean()), number))
         return min(found, default=None)
 
     def _next_columns(self, number: int) -> slice:
         taken, units = self._taken[number], self._values[number].shape[1]
-        return slice(taken, taken + _batch(units - taken, self._round_to))
+        return slice(taken, taken + _batch(units - taken, self._steps[number]))
 
     def _cheapest_rows(self) -> tuple[float, list[int]] | None:
         live = np.flatnonzero(self._count)
         many = _batch(live.size, self._rows_at_once)
-        if live.size - many < (self._rows_at_once if self._least else 0):
+        if live.size - many < self._least_rows:
             return None
         means = self._left[live] / self._count[live]
         best = means.argsort(kind="stable")[:many]

@@ -20,6 +20,16 @@ from graphprune.cli.source import (
     seed_option,
     switch_epochs_option,
 )
+from graphprune.errors import UsageError
+
+
+def _width_step(context: click.Context, option: click.Parameter, text: str) -> int | None:
+    del context, option
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"--round-to {text!r}: expected auto, or a number from 1 on")
+    return int(text)
 
 
 @click.command()
@@ -79,11 +89,13 @@ from graphprune.cli.source import (
 )
 @click.option(
     "--round-to",
-    type=click.IntRange(1),
-    default=1,
+    default="auto",
     show_default=True,
-    help="Leave a multiple of so many channels in every group and inside every head, such as 8, "
-    "which suits most hardware; what has fewer stays whole.",
+    metavar="N",
+    callback=_width_step,
+    help="Leave a multiple of so many channels in every group and inside every head; what has "
+    "fewer stays whole. auto: 8, which suits most hardware, or fewer where that is more than an "
+    "eighth of the group; 1: any width.",
 )
 @click.option(
     "--variant",

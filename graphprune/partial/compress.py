@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from graphprune.capturing.capture import normalise_inputs
-from graphprune.choosing.budget import choose
+from graphprune.choosing.budget import choose, first_to_meet
 from graphprune.choosing.target import Target
+from graphprune.choosing.thinning import Thinning
 from graphprune.clock import Clock
 from graphprune.delivery.measure import count_parameters
 from graphprune.errors import ModelError
@@ -25,7 +26,7 @@ from graphprune.partial.parts import Found, Part, find_parts
 from graphprune.partial.place import Built, place
 from graphprune.partial.prove import certify_whole
 from graphprune.partial.result import Background, PartialCompressed
-from graphprune.partial.share import Whole, share_out
+from graphprune.partial.share import Shares, Whole, share_out
 from graphprune.proof.certify import Certificate
 from graphprune.proof.check_inputs import describe_inputs
 
@@ -72,13 +73,15 @@ def compress_parts(
             for part in found.parts
         }
     with clock.stage("plan"):
-        shares = share_out(
-            found.parts,
-            {name: one.by_group for name, one in scores.items()},
-            request.target,
-            _whole(original, found, request.target, dense_macs),
-            partial(choose, method=method.name, thinning=config.thinning),
-        )
+        whole = _whole(original, found, request.target, dense_macs)
+        by_group = {name: one.by_group for name, one in scores.items()}
+
+        def attempt(thinning: Thinning) -> tuple[Shares, float]:
+            choosing = partial(choose, method=method.name, thinning=thinning)
+            shares = share_out(found.parts, by_group, request.target, whole, choosing)
+            return shares, shares.reached
+
+        shares, _ = first_to_meet(request.target, config.thinning, attempt)
         notes += [shares.note] if shares.note else []
     with clock.stage("shrink and certify parts"):
         built = Built(copy.deepcopy(original), inputs, request)

@@ -16,6 +16,7 @@ from graphprune.choosing.budget import (
     Removal,
     by_class,
     clusters,
+    first_to_meet,
     meet,
     note_for,
     require_groups,
@@ -79,7 +80,7 @@ class Allocator:
         self._clusters = clusters(analysis)
         self._costs = cost_model(analysis)
         self._guard = Guard(analysis)
-        self._ranked: dict[str, list[list[Removal]]] = {}
+        self._ranked: dict[tuple[str, int], list[list[Removal]]] = {}
 
     @property
     def sizes(self) -> np.ndarray:
@@ -96,35 +97,40 @@ class Allocator:
         Raises:
             TargetError: the budget cannot be reached.
         """
-        steps = [
-            step._replace(rank=step.rank / share.rates[step.cluster])
-            for steps in self._steps(share.ranking)
-            for step in steps
-        ]
-        steps.sort(key=lambda step: (step.rank, step.cluster))
-        classes, reached = meet(self._costs, steps, self._target, self._guard.copy(), most)
+
+        def attempt(thinning: Thinning) -> tuple[np.ndarray, float]:
+            steps = [
+                step._replace(rank=step.rank / share.rates[step.cluster])
+                for steps in self._steps(share.ranking, thinning)
+                for step in steps
+            ]
+            steps.sort(key=lambda step: (step.rank, step.cluster))
+            return meet(self._costs, steps, self._target, self._guard.copy(), most)
+
+        classes, reached = first_to_meet(self._target, self._thinning, attempt)
         plan = plan_from_classes(
             self.analysis, classes, target=str(self._target), method=self._method
         )
         missed = abs(reached - self._target.fraction) > TOLERANCE
         return Choice(plan, reached, note_for(self._target, reached) if missed else "")
 
-    def _steps(self, ranking: str) -> list[list[Removal]]:
+    def _steps(self, ranking: str, thinning: Thinning) -> list[list[Removal]]:
         """Removals by cluster, each in order; ranks above 0, so that rates stretch them."""
-        if ranking not in self._ranked:
+        key = ranking, thinning.widest
+        if key not in self._ranked:
             score = by_class(self.analysis, self._scores, ranking)
-            orders = [removal_order(*cluster, score, self._thinning) for cluster in self._clusters]
+            orders = [removal_order(*cluster, score, thinning) for cluster in self._clusters]
             ranks = rank_steps(self.analysis, [g for g, _ in self._clusters], orders, ranking)
             if ranking == "global":  # scores of any sign and size
                 ranks = _places(ranks)
-            self._ranked[ranking] = [
+            self._ranked[key] = [
                 [
                     Removal(rank, number, step.classes)
                     for step, rank in zip(order, ranks[number], strict=True)
                 ]
                 for number, order in enumerate(orders)
             ]
-        return self._ranked[ranking]
+        return self._ranked[key]
 
 
 def _places(ranks: list[list[float]]) -> list[list[float]]:

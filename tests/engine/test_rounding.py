@@ -108,3 +108,22 @@ def test_from_the_top_and_refused() -> None:
     assert [result.model.get_parameter(f"{n}.weight").shape[0] % 8 for n in (0, 2)] == [0, 0]
     with pytest.raises(TargetError, match="cannot be rounded to 0"):
         compress(convolutions(8), torch.randn(PICTURE), config=CompressConfig(round_to=0))
+
+
+def widths(net: nn.Module, target: str) -> list[int]:
+    """Of a result with the defaults."""
+    model = compress(net, torch.randn(PICTURE), method="l2", target=target).model
+    return [p.shape[0] for name, p in model.named_parameters() if name.endswith("weight")][:-1]
+
+
+def test_by_default_steps_are_an_eighth_of_the_group_at_most() -> None:
+    assert widths(convolutions(66, 36, 18, 7), "channels=0.5") == [32, 20, 10, 4]
+
+
+def test_by_default_steps_become_finer_until_the_budget_is_met() -> None:
+    wide, narrow = (widths(convolutions(*sizes), "params=0.5") for sizes in [(512, 256), (64, 67)])
+    assert all(width % 8 == 0 for width in wide)
+    net = convolutions(64, 67)
+    result = compress(net, torch.randn(PICTURE), method="l2", target="params=0.5")
+    assert result.stages.choice.reached == pytest.approx(0.5, abs=0.01)
+    assert any(width % 8 for width in narrow)

@@ -37,7 +37,7 @@ def found(
     trials: int = 14, examples: int = 2000, method: object = "l2", **options: object
 ) -> Compressed:
     model, data = planted()
-    common = CompressConfig(learn=LearnConfig(max_steps=2), batch_size=16, seed=0)
+    common = CompressConfig(learn=LearnConfig(max_steps=2), batch_size=16, seed=0, round_to=1)
     return graphprune.search(
         model,
         data[0][:2],
