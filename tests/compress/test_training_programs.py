@@ -38,6 +38,15 @@ class Uncertain(nn.Module):
         return self.last(F.dropout(self.norm(self.first(x)), 0.2, training=True))
 
 
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.out = nn.LSTM(6, 8, 2, dropout=0.3), nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(self.lstm(x)[0])
+
+
 LEFT_IN_TRAINING = {
     "norm": (
         nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 4, 3)),
@@ -51,7 +60,7 @@ LEFT_IN_TRAINING = {
     ),
     "dropout": (nn.Sequential(nn.Linear(6, 16), nn.Dropout(), nn.Linear(16, 3)), (4, 6)),
     "attention": (Attention(), (2, 5, 8)),
-    "lstm": (nn.Sequential(nn.Linear(6, 8), nn.LSTM(8, 8, 2, dropout=0.3)), (5, 2, 6)),
+    "lstm": (Recurrent(), (5, 2, 6)),
 }
 
 
