@@ -7,19 +7,20 @@ one thread, one example.
 
 from __future__ import annotations
 
-import statistics
+import functools
+import math
 import tempfile
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import click
-import numpy as np
-import onnxruntime
-import torch
 
 from benchmarks.conditions import RESULTS, append, conditions, markdown_table, read, set_up
 from benchmarks.coverage_worker import build
 from graphprune import CompressConfig, compress
+from graphprune.delivery.measure import latencies
+from graphprune.graph.trees import Inputs
+from graphprune.proof.onnxrun import OnnxModel
 
 NETWORKS = (
     "resnet50",
@@ -34,45 +35,29 @@ ROUNDED: dict[str, int | None] = {"1": 1, "auto": None, "8": 8, "16": 16}  # --r
 
 def row(name: str, target: str, ranking: str, repeats: int) -> dict[str, object]:
     """Milliseconds (median) and the share of MACs reached, by what widths were rounded to."""
-    sessions, reached = {}, {}
+    calls, reached = {}, {}
     with tempfile.TemporaryDirectory() as scratch:
         for to, step in ROUNDED.items():
-            model, inputs = build("torchvision", name)
+            model, pictures = build("torchvision", name)
             config = CompressConfig(round_to=step, ranking=ranking)
-            result = compress(model, inputs, method="l2", target=target, config=config)
+            result = compress(model, pictures, method="l2", target=target, config=config)
             folder = result.save(Path(scratch) / to, latency=False)
-            sessions[to] = _session(folder / "model.onnx")
+            calls[to] = _call(folder / "model.onnx", ((pictures[:1],), {}))
             reached[to] = round(float(result.stages.choice.reached), 4)
-        (example,) = inputs if isinstance(inputs, tuple) else (inputs,)
-        feed = {sessions["1"].get_inputs()[0].name: torch.randn(1, *example.shape[1:]).numpy()}
-        times = _in_turns(sessions, feed, repeats)
+        times = latencies(calls, batch=1, repeats=repeats, seconds=math.inf)
     return {
         "network": name,
         "target": target,
         "ranking": ranking,
         "repeats": repeats,
         "reached": reached,
-        "ms": {to: round(1000 * statistics.median(values), 2) for to, values in times.items()},
+        "ms": {to: round(latency.median_ms, 2) for to, latency in times.items()},
     }
 
 
-def _session(file: Path) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-
-
-def _in_turns(
-    sessions: dict[str, onnxruntime.InferenceSession], feed: dict[str, np.ndarray], repeats: int
-) -> dict[str, list[float]]:
-    times: dict[str, list[float]] = {to: [] for to in sessions}
-    for number in range(repeats + 3):
-        for to, session in sessions.items():
-            started = time.perf_counter()
-            session.run(None, feed)
-            if number >= 3:  # the first ones warm up
-                times[to].append(time.perf_counter() - started)
-    return times
+def _call(file: Path, inputs: Inputs) -> Callable[[], object]:
+    session = OnnxModel(file)
+    return functools.partial(session.run, session.feed(inputs))
 
 
 def table(records: list[dict[str, object]]) -> str:

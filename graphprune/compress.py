@@ -14,9 +14,8 @@ from graphprune.compressed import CompressConfig, Compressed
 from graphprune.errors import ModelError
 from graphprune.importance.methods import Method, resolve_method
 from graphprune.importance.spread import check_auto
-from graphprune.into.state import SavedState
 from graphprune.io import Loss
-from graphprune.partial.asked import Request, fraction_of
+from graphprune.partial.asked import Request, fraction_of, whole_or_parts
 from graphprune.partial.compress import compress_parts
 from graphprune.partial.result import PartialCompressed
 from graphprune.preconditions import check_asked
@@ -68,16 +67,15 @@ def compress(  # noqa: PLR0913 - the one call that users type; the rest is in th
     if isinstance(target, AutoTarget):
         check_auto(ranked_by, config.ranking)
         config = replace(config, learn=replace(config.learn, spread=True))
-    before = SavedState.take(model) if isinstance(model, nn.Module) else None
-    try:
-        run = begin(model, example_inputs, data, loss, config)
-    except ModelError as failure:
-        if failure.__cause__ is None or not isinstance(model, nn.Module) or before is None:
-            raise  # nothing that torch.export said of a module
-        before.restore()  # what the failed attempt may have left in the module's attributes
+
+    def parts(module: nn.Module, failure: ModelError) -> PartialCompressed:
         fraction = fraction_of(target, failure)
         request = Request(fraction, method, data is not None, finetune_epochs, config)
-        return compress_parts(model, example_inputs, request, failure)
+        return compress_parts(module, example_inputs, request, failure)
+
+    run = whole_or_parts(model, lambda: begin(model, example_inputs, data, loss, config), parts)
+    if isinstance(run, PartialCompressed):
+        return run
     analysis = run.analyse()
     scores = run.score(analysis, ranked_by)
     whole = scores.trained or (run.dense, analysis)  # what the switches were learned with

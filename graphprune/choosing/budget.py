@@ -204,7 +204,8 @@ def _thin_each_group(ranked: _Ranked, fraction: float) -> np.ndarray:
     No group has a say in another's channels unless a tensor would be left without any.
     """
     analysis = ranked.analysis
-    budget = [g.size - _kept(g, fraction, ranked.thinning) for g in analysis.groups]
+    nearest = ranked.thinning.nearest
+    budget = [g.size - nearest(g.size * fraction, g.size) for g in analysis.groups]
     stays = np.ones(analysis.classes, dtype=bool)
     numbers = {group.name: number for number, group in enumerate(analysis.groups)}
     steps: list[tuple[int, ...]] = []
@@ -247,10 +248,6 @@ def _take(
             for group, n in takes.items():
                 budget[group] -= n
     stays[:] = there
-
-
-def _kept(group: ChannelGroup, fraction: float, thinning: Thinning) -> int:
-    return thinning.nearest(group.size * fraction, group.size)
 
 
 def first_to_meet(

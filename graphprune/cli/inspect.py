@@ -12,7 +12,6 @@ from rich.text import Text
 
 from graphprune.cli.console import output_console
 from graphprune.cli.source import Source, model_options, read_source
-from graphprune.errors import ModelError
 from graphprune.io.text import counted
 
 _SHOWN = 12
@@ -54,24 +53,19 @@ def inspect(members: bool, as_json: bool, **given: Any) -> None:
 
 
 def _overview(source: Source) -> dict[str, Any]:
-    from torch import nn
-
     from graphprune.analysis.groups import analyse
     from graphprune.analysis.overview import overview
     from graphprune.capturing.capture import capture
-    from graphprune.into.state import SavedState
+    from graphprune.partial.asked import whole_or_parts
     from graphprune.partial.overview import overview_parts
 
-    model = source.loaded.model
-    before = SavedState.take(model) if isinstance(model, nn.Module) else None
-    try:
-        captured = capture(model, source.inputs)
-    except ModelError as failure:
-        if failure.__cause__ is None or before is None or not isinstance(model, nn.Module):
-            raise  # nothing that torch.export said of a module
-        before.restore()  # what the failed attempt may have left in the module's attributes
-        return overview_parts(model, source.inputs, failure)
-    return overview(captured, analyse(captured.module))
+    model, inputs = source.loaded.model, source.inputs
+    found = whole_or_parts(
+        model,
+        lambda: capture(model, inputs),
+        lambda module, failure: overview_parts(module, inputs, failure),
+    )
+    return found if isinstance(found, dict) else overview(found, analyse(found.module))
 
 
 def _print(console: Console, data: dict[str, Any], members: bool) -> None:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from torch import nn
 
 from graphprune.choosing.target import AutoTarget, Target
 from graphprune.criteria.base import needs_data
 from graphprune.errors import ModelError, UsageError
 from graphprune.importance.methods import AUTO, Method, resolve_method
+from graphprune.into.state import SavedState
 from graphprune.io.text import one_line
 from graphprune.switches.method import SwitchMethod
 
 if TYPE_CHECKING:
     from graphprune.compressed import CompressConfig
 
+Whole = TypeVar("Whole")
+Parts = TypeVar("Parts")
 _NOT_THE_USERS = ("torch", "graphprune")
 
 
@@ -84,6 +89,26 @@ def allowed(request: Request, failure: ModelError) -> tuple[Method, list[str]]:
     return method, notes
 
 
+def whole_or_parts(
+    model: Any, whole: Callable[[], Whole], parts: Callable[[nn.Module, ModelError], Parts]
+) -> Whole | Parts:
+    """What ``whole`` gives, or where torch.export refuses the module in it, what ``parts`` gives.
+
+    Args:
+        model: that ``whole`` captures.
+        whole: raises ModelError where the model cannot be captured.
+        parts: called with the module, its attributes as they were before, and that error.
+    """
+    before = SavedState.take(model) if isinstance(model, nn.Module) else None
+    try:
+        return whole()
+    except ModelError as failure:
+        if before is None or not _refused_by_export(failure):
+            raise
+        before.restore()  # what the failed attempt may have left in the module's attributes
+        return parts(model, failure)
+
+
 @contextlib.contextmanager
 def whole_graph_for(task: str) -> Iterator[None]:
     """Where torch.export refuses a model inside the block, say that ``task`` cannot do without.
@@ -94,12 +119,17 @@ def whole_graph_for(task: str) -> Iterator[None]:
     try:
         yield
     except ModelError as failure:
-        if failure.__cause__ is None:
-            raise  # nothing that torch.export said
+        if not _refused_by_export(failure):
+            raise
         raise ModelError(
             f"{failure}; {task} needs the whole model as a graph, compress and inspect alone take "
             "it in parts"
         ) from failure.__cause__
+
+
+def _refused_by_export(failure: ModelError) -> bool:
+    """Whether torch.export said something; what capture itself refuses has no cause."""
+    return failure.__cause__ is not None
 
 
 def explain(failure: BaseException) -> str:
