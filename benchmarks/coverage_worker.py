@@ -82,8 +82,6 @@ def run(log: Log, *, quick: bool) -> None:
         log.write(**describe(model, result), **check(model, inputs, result))
     except Exception as error:  # noqa: BLE001 - whatever a model brings up is the finding
         log.write(**failure(error))
-        if isinstance(error, CertificateError):
-            log.write(in_double=_in_double(record["zoo"], record["name"]))
         return
     if quick:
         return
@@ -118,19 +116,6 @@ def _runs(model: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> b
     except Exception:  # noqa: BLE001 - whatever the model raises, it does not take them
         return False
     return True
-
-
-def _in_double(zoo_name: str, name: str) -> str:
-    """Whether the proof that failed succeeds in float64, so that rounding alone was at fault."""
-    model, inputs = build(zoo_name, name)
-    wide = pytree.tree_map_only(
-        torch.Tensor, lambda t: t.double() if t.is_floating_point() else t, inputs
-    )
-    try:
-        result = compress(model.double(), wide, method="l2", target=TARGET)
-    except Exception as error:  # noqa: BLE001 - the first failure is what counts
-        return one_line(short_source(f"{type(error).__name__}: {error}"), 200)
-    return f"proved, error {result.certificate.shrink_error:.1g}"
 
 
 def more(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

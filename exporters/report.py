@@ -273,14 +273,16 @@ def _held_text(pinned: tuple[PinRow, ...]) -> Text:
 
 
 def _certificate_line(certificate: Certificate) -> Text:
-    errors = [("shrunk", certificate.shrink_error)]
+    shrunk = "shrunk (in float64)" if certificate.in_double else "shrunk"
+    errors = [(shrunk, certificate.shrink_error)]
     errors += [(f"ONNX at batch {n}", e) for n, e in certificate.onnx_error.items()]
     errors += [("reloaded", certificate.reload_error)]
     shown = ", ".join(f"{name} {error:.1e}" for name, error in errors if error is not None)
     verdict = ("passed", "bold green") if certificate.passed else ("FAILED", "bold red")
-    return Text.assemble(
-        "Certificate ", verdict, f": largest relative error {shown} (limit {certificate.limit:g})"
-    )
+    limit = f"limit {certificate.limit:.3g}"
+    if certificate.rounding is not None:
+        limit += f", for the model's own float32 outputs are {certificate.rounding:.1e} off"
+    return Text.assemble("Certificate ", verdict, f": largest relative error {shown} ({limit})")
 
 
 def _count(value: int | None, dense: int | None) -> str:

@@ -11,8 +11,7 @@ from graphprune.choosing.plan import Plan
 from graphprune.passes.base import run_passes
 from graphprune.passes.drop_unread import DropUnread
 from graphprune.passes.shrink import Shrink
-from graphprune.proof.certify import Certificate, certify_shrink, model_limit
-from graphprune.proof.check_inputs import check_inputs, describe_inputs
+from graphprune.proof.certify import Certificate, certify_cut
 from graphprune.proof.masked import MaskedReference
 from graphprune.shrinking.embed import embed
 
@@ -54,6 +53,4 @@ def prove(
     keep = plan.keep(analysis)
     weights = embed(small.module, analysis, keep) if trained else None
     reference = MaskedReference(analysis, keep, weights)
-    limit = model_limit(small)
-    error = certify_shrink(small.module, reference, check_inputs(small, seed), limit=limit)
-    return Certificate(limit, describe_inputs(seed), shrink_error=error)
+    return certify_cut(small, reference, seed=seed)

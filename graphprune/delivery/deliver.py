@@ -21,7 +21,7 @@ from graphprune.exporters.program import export_program
 from graphprune.exporters.pt2 import save_pt2
 from graphprune.exporters.report import Measured, Report, file_hash
 from graphprune.graph.trees import Inputs, tensor_leaves
-from graphprune.proof.certify import Certificate, certify_onnx, certify_reload
+from graphprune.proof.certify import Certificate, with_onnx, with_reload
 from graphprune.proof.fresh_inputs import batch_size, fixed_batch, with_batch
 from graphprune.proof.onnxrun import OnnxModel
 from graphprune.proof.reload import require_reloadable
@@ -120,17 +120,14 @@ def _write_onnx(
 def _certify_files(
     proved: Certificate, small: Captured, for_onnx: Captured | None, place: Path
 ) -> Certificate:
-    limit, onnx = proved.limit, for_onnx is not None
     try:
-        onnx_error = certify_onnx(for_onnx, place / "model.onnx", limit=limit) if for_onnx else {}
+        if for_onnx is not None:
+            proved = with_onnx(proved, for_onnx, place / "model.onnx")
     except CertificateError as failed:
         wide = any(p.dtype == torch.float64 for p in small.module.parameters())
         hint = "convert the model with model.float() first, or " if wide else ""
         raise CertificateError(f"{failed}; {hint}{WITHOUT_ONNX}") from failed
-    reload_error, reload_onnx = certify_reload(place, small, limit=limit, onnx=onnx)
-    return dataclasses.replace(
-        proved, onnx_error=onnx_error, reload_error=reload_error, reload_onnx_error=reload_onnx
-    )
+    return with_reload(proved, small, place, onnx=for_onnx is not None)
 
 
 def _judged(result: Compressed, onnx_path: Path, note: str) -> Report:

@@ -12,7 +12,8 @@ from graphprune.exporters.pt2 import load_pt2
 from graphprune.exporters.report import file_hash
 from graphprune.options import Spec, build
 from graphprune.partial.report import PartialReport, read_report
-from graphprune.proof.certify import certify_onnx
+from graphprune.proof.certify import Certificate, model_limit, with_onnx
+from graphprune.proof.check_inputs import describe_inputs
 from graphprune.registry import EXPORTERS
 
 
@@ -64,8 +65,9 @@ def export(folder: str | Path, exporter: str | Exporter, output: str | Path) -> 
     _, captured = load_pt2(file)
     with output_folder(output) as place:
         written = made.export(captured, place)
+        asked = Certificate(model_limit(captured), describe_inputs(0))
         errors = {
-            path.name: max(certify_onnx(captured, path).values())
+            path.name: max(with_onnx(asked, captured, path).onnx_error.values())
             for path in written
             if path.suffix == ".onnx"
         }

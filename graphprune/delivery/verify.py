@@ -17,7 +17,7 @@ from graphprune.graph.graphmodule import TrainableGraphModule
 from graphprune.io.text import few, reason
 from graphprune.partial.report import PartialReport, read_report
 from graphprune.partial.verify import verify_parts
-from graphprune.proof.certify import Certificate, certify_onnx, certify_reload, model_limit
+from graphprune.proof.certify import Certificate, model_limit, with_onnx, with_reload
 from graphprune.proof.check_inputs import describe_inputs
 from graphprune.proof.fresh_inputs import fixed_batch
 
@@ -55,18 +55,15 @@ def verify(folder: str | Path, *, seed: int = SEED) -> Certificate:
     module, captured = load_pt2(place / "model.pt2")
     _check_plan(Plan.load(place / "plan.json"), module)
     _check_parameters(report, module)
-    limit, onnx_error = model_limit(captured), {}
+    proved = Certificate(model_limit(captured), describe_inputs(seed))
     if _has_onnx(report):
         try:
             onnx.checker.check_model(str(place / "model.onnx"))
         except Exception as error:  # the checker raises protobuf's and its own errors
             raise CertificateError(f"model.onnx is no valid ONNX: {reason(error)}") from error
         like = fixed_batch(captured) if _fixed_onnx(report) else captured
-        onnx_error = certify_onnx(like, place / "model.onnx", limit=limit, seed=seed)
-    reload_error, reload_onnx = certify_reload(
-        place, captured, limit=limit, seed=seed, onnx=_has_onnx(report)
-    )
-    return Certificate(limit, describe_inputs(seed), None, onnx_error, reload_error, reload_onnx)
+        proved = with_onnx(proved, like, place / "model.onnx", seed=seed)
+    return with_reload(proved, captured, place, seed=seed, onnx=_has_onnx(report))
 
 
 def _has_onnx(report: Report) -> bool:

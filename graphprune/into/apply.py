@@ -26,6 +26,7 @@ from graphprune.proof.certify import BATCHES, independent_outputs, model_limit
 from graphprune.proof.check_inputs import check_inputs
 from graphprune.proof.compare import prove_equal
 from graphprune.proof.fresh_inputs import batch_size
+from graphprune.proof.rounding import within_rounding
 from graphprune.quiet import quiet
 
 _SUSPICIOUS = 0.02
@@ -88,7 +89,7 @@ def _apply(
             return follow(model, inputs, values, ignore | inside)
 
         progress = Repair(model, originals, sizes, scalings, measure).run()
-        failed = _disagreement(model, small, seed)
+        failed = _disagreement_at_widest(model, small, seed)
         if failed is not None:
             if not progress.running:
                 raised = None if isinstance(failed, CertificateError) else failed
@@ -127,11 +128,8 @@ def _check_fits(model: nn.Module, dense: nn.Module) -> None:
         )
 
 
-def _disagreement(
-    model: nn.Module, small: Captured, seed: int, limit: float | None = None
-) -> Exception | None:
+def _disagreement(model: nn.Module, small: Captured, seed: int, limit: float) -> Exception | None:
     """What shows that the model and the small graph are not equal; None if they are proved so."""
-    limit = model_limit(small) if limit is None else limit
     free = independent_outputs(small.module)
     dynamic = batch_size(small) is not None
     for size in (None, *BATCHES) if dynamic else (None,):
@@ -149,6 +147,21 @@ def _disagreement(
             prove_equal(actual, expected, limit, independent=free)
         except Exception as failed:  # noqa: BLE001 - the user's forward may raise anything
             return failed
+    return None
+
+
+def _disagreement_at_widest(model: nn.Module, small: Captured, seed: int) -> Exception | None:
+    """The same, with a limit as wide as the small graph's own rounding where it has to be."""
+
+    def check(limit: float) -> None:
+        failed = _disagreement(model, small, seed, limit)
+        if failed is not None:
+            raise failed
+
+    try:
+        within_rounding(small, model_limit(small), check, seed=seed)
+    except Exception as failed:  # noqa: BLE001 - the user's forward may raise anything
+        return failed
     return None
 
 

@@ -23,8 +23,7 @@ from graphprune.partial.reference import PartReference
 from graphprune.partial.result import Placed
 from graphprune.passes.base import run_passes
 from graphprune.passes.shrink import Shrink
-from graphprune.proof.certify import Certificate, certify_shrink, model_limit
-from graphprune.proof.check_inputs import check_inputs, describe_inputs
+from graphprune.proof.certify import certify_cut
 
 
 @dataclass
@@ -61,12 +60,10 @@ def place(built: Built, part: Part, plan: Plan, scores: Scores) -> None:
             run_passes(small, [Shrink(analysis=part.analyses[0], plan=plan)])
             captured = replace(dense, module=small)
         with clock.stage("certify"):
-            limit = model_limit(captured)
-            error = certify_shrink(
-                small, reference.references[0], check_inputs(captured, seed), limit=limit
-            )
+            certificate = certify_cut(captured, reference.references[0], seed=seed)
         how, why = put_back(candidate, part, captured)
         module = candidate.get_submodule(part.name)
+        limit = certificate.limit
         placed = certify_class(part.name, module, part.graphs, reference, limit=limit, seed=seed)
         run(candidate, built.inputs, seed)
     except GraphpruneError as failed:
@@ -89,7 +86,6 @@ def place(built: Built, part: Part, plan: Plan, scores: Scores) -> None:
         clock,
         (f"a part of a model that cannot be captured whole; put back as a {how}",),
     )
-    certificate = Certificate(limit, describe_inputs(seed), shrink_error=error)
     built.model = candidate
     built.references[part.name] = reference
     built.placed[part.name] = Placed(
@@ -98,5 +94,5 @@ def place(built: Built, part: Part, plan: Plan, scores: Scores) -> None:
         why,
         part.calls.count,
         len(part.graphs),
-        max(error, placed),
+        max(certificate.shrink_error or 0.0, placed),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -13,19 +14,32 @@ from graphprune.graph.state import state_kept
 from graphprune.graph.trees import Inputs
 
 
-def answers(model: Callable[..., Any], inputs: Sequence[Inputs]) -> list[Any]:
-    """Outputs of the model for each ``(args, kwargs)``; its mode and its state stay."""
+def answers(
+    model: Callable[..., Any],
+    inputs: Sequence[Inputs],
+    *,
+    within: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> list[Any]:
+    """Outputs of the model for each ``(args, kwargs)``; its mode and its state stay.
+
+    ``within`` makes what surrounds each call.
+    """
     training = isinstance(model, nn.Module) and model.training
     if isinstance(model, nn.Module) and training:
         model.eval()
     try:
         with torch.no_grad():
-            return [_answer(model, *one) for one in inputs]
+            return [_answer(model, one, within) for one in inputs]
     finally:
         if isinstance(model, nn.Module) and training:
             model.train()
 
 
-def _answer(model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    with state_kept(model), same_chance():
+def _answer(
+    model: Callable[..., Any],
+    inputs: Inputs,
+    within: Callable[[], AbstractContextManager[None]],
+) -> Any:
+    args, kwargs = inputs
+    with state_kept(model), same_chance(), within():
         return model(*args, **kwargs)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,14 @@ from graphprune.graph.values import read_by
 from graphprune.io.text import reason
 from graphprune.proof.answers import answers
 from graphprune.proof.check_inputs import check_inputs, describe_inputs
-from graphprune.proof.compare import limit_for, prove_equal
+from graphprune.proof.compare import LIMITS, limit_for, prove_equal
 from graphprune.proof.fresh_inputs import batch_size
 from graphprune.proof.onnxrun import OnnxModel
 from graphprune.proof.reload import operator_modules, reloaded_outputs
+from graphprune.proof.rounding import SLACK, in_double, within_rounding
 
 BATCHES = (2, 3)
+_EXACT = LIMITS[torch.float64]
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,10 @@ class Certificate:
         onnx_error: onnxruntime against PyTorch, by batch size.
         reload_error: the model reloaded in a fresh process against PyTorch.
         reload_onnx_error: the same against onnxruntime.
+        in_double: whether ``shrink_error`` was measured in float64, for the model magnifies
+            rounding (see :mod:`graphprune.proof.rounding`).
+        rounding: where the limit is as wide as the model's own rounding allows, the relative error
+            of its outputs against those that it has in float64; else None.
     """
 
     limit: float
@@ -50,6 +57,8 @@ class Certificate:
     onnx_error: dict[int, float] = field(default_factory=dict)
     reload_error: float | None = None
     reload_onnx_error: float | None = None
+    in_double: bool = False
+    rounding: float | None = None
 
     @property
     def passed(self) -> bool:
@@ -71,7 +80,8 @@ class Certificate:
         Raises:
             KeyError, TypeError, ValueError: the data are no certificate.
         """
-        values = {item.name: data[item.name] for item in dataclasses.fields(cls)}
+        younger = {"in_double": False, "rounding": None}  # than the first reports
+        values = {item.name: (younger | data)[item.name] for item in dataclasses.fields(cls)}
         values["onnx_error"] = {int(n): float(e) for n, e in data["onnx_error"].items()}
         return cls(**values)
 
@@ -96,13 +106,80 @@ def certify(
     Raises:
         CertificateError: a part fails; the message names it, the error and the limit.
     """
-    place = Path(folder)
+    proved = certify_cut(captured, reference, seed=seed, limit=limit)
+    proved = with_onnx(proved, captured, Path(folder) / "model.onnx", seed=seed)
+    return with_reload(proved, captured, folder, seed=seed)
+
+
+def certify_cut(
+    captured: Captured,
+    reference: Callable[..., Any],
+    *,
+    seed: int = 0,
+    limit: float | None = None,
+) -> Certificate:
+    """The first part: the small model ``captured`` equals its reference.
+
+    Where it magnifies rounding beyond the limit, both are compared in float64.
+
+    Args:
+        captured: the small model with its example inputs.
+        reference: see :func:`certify_shrink`.
+        seed: of the random inputs.
+        limit: as in :func:`certify`.
+
+    Raises:
+        CertificateError: as :func:`certify_shrink`.
+    """
     limit = model_limit(captured) if limit is None else limit
-    inputs = check_inputs(captured, seed)
-    shrink = certify_shrink(captured.module, reference, inputs, limit=limit)
-    onnx_error = certify_onnx(captured, place / "model.onnx", limit=limit, seed=seed)
-    reload_error, reload_onnx = certify_reload(place, captured, limit=limit, seed=seed)
-    return Certificate(limit, describe_inputs(seed), shrink, onnx_error, reload_error, reload_onnx)
+    proved, inputs = Certificate(limit, describe_inputs(seed)), check_inputs(captured, seed)
+    try:
+        error = certify_shrink(captured.module, reference, inputs, limit=limit)
+    except CertificateError as failed:
+        try:
+            error = certify_shrink(
+                captured.module, reference, inputs, limit=_EXACT, within=in_double
+            )
+        except Exception:  # noqa: BLE001 - whatever an operator has against float64
+            raise failed from None
+        return dataclasses.replace(proved, shrink_error=error, in_double=True)
+    return dataclasses.replace(proved, shrink_error=error)
+
+
+def with_onnx(
+    proved: Certificate, captured: Captured, path: str | Path, *, seed: int = 0
+) -> Certificate:
+    """The certificate with :func:`certify_onnx`, within the limit or the model's own rounding."""
+
+    def check(limit: float) -> dict[int, float]:
+        return certify_onnx(captured, path, limit=limit, seed=seed)
+
+    limit, errors = within_rounding(captured, proved.limit, check, seed=seed)
+    return dataclasses.replace(_within(proved, limit), onnx_error=errors)
+
+
+def with_reload(
+    proved: Certificate,
+    captured: Captured,
+    folder: str | Path,
+    *,
+    seed: int = 0,
+    onnx: bool = True,
+) -> Certificate:
+    """The certificate with :func:`certify_reload`, within the limit or the model's own rounding."""
+
+    def check(limit: float) -> tuple[float, float | None]:
+        return certify_reload(folder, captured, limit=limit, seed=seed, onnx=onnx)
+
+    limit, (error, onnx_error) = within_rounding(captured, proved.limit, check, seed=seed)
+    proved = _within(proved, limit)
+    return dataclasses.replace(proved, reload_error=error, reload_onnx_error=onnx_error)
+
+
+def _within(proved: Certificate, limit: float) -> Certificate:
+    if limit == proved.limit:
+        return proved
+    return dataclasses.replace(proved, limit=limit, rounding=limit / SLACK)
 
 
 def model_limit(captured: Captured) -> float:
@@ -117,6 +194,7 @@ def certify_shrink(
     inputs: Sequence[Inputs],
     *,
     limit: float = 1e-4,
+    within: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> float:
     """Largest relative error of ``small`` against ``reference`` over ``inputs``.
 
@@ -125,6 +203,7 @@ def certify_shrink(
         reference: called in the same way; it should not share code with ``small``.
         inputs: at least two calls of the same shapes with different values.
         limit: largest error that passes.
+        within: makes what surrounds each call.
 
     Raises:
         CertificateError: the error exceeds the limit, is not a number, or the outputs do not vary
@@ -132,7 +211,7 @@ def certify_shrink(
     """
     part = "shrunk model against masked reference"
     try:
-        actual, expected = answers(small, inputs), answers(reference, inputs)
+        actual, expected = (answers(m, inputs, within=within) for m in (small, reference))
     except (IndexError, RuntimeError, ValueError) as error:
         raise CertificateError(
             f"certificate failed: {part}: {reason(error)}; if the example inputs hold codes that "

@@ -105,7 +105,7 @@ def test_nothing_is_left_of_a_failure(
     def fail(*_: Any, **__: Any) -> None:
         raise CertificateError("no")
 
-    monkeypatch.setattr("graphprune.delivery.deliver.certify_onnx", fail)
+    monkeypatch.setattr("graphprune.delivery.deliver.with_onnx", fail)
     with pytest.raises(CertificateError):
         result.save(tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
