@@ -21,6 +21,9 @@ from graphprune.exporters import (  # noqa: F401 - their translations
     onnx_attention,
     onnx_distances,
     onnx_experts,
+    onnx_order,
+    onnx_pointwise,
+    onnx_running,
 )
 from graphprune.exporters.base import Exporter
 from graphprune.exporters.onnx_complex import complex_written_out

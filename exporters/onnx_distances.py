@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from graphprune.exporters.onnx_ops import like, onnx_translation
+from graphprune.exporters.onnx_ops import like, numbers, onnx_translation
 
 
 def distances(x: Any, y: Any, p: float = 2.0, compute_mode: Any = None) -> Any:
@@ -23,14 +23,14 @@ def distances(x: Any, y: Any, p: float = 2.0, compute_mode: Any = None) -> Any:
 
     del compute_mode
     gaps = opset18.Abs(
-        opset18.Sub(opset18.Unsqueeze(x, _axis(-2)), opset18.Unsqueeze(y, _axis(-3)))
+        opset18.Sub(opset18.Unsqueeze(x, numbers(-2)), opset18.Unsqueeze(y, numbers(-3)))
     )
     if p == 0:
         return _sum(opset18.CastLike(opset18.Greater(gaps, like(0.0, gaps)), gaps))
     if p == 1:
         return _sum(gaps)
     if math.isinf(p):
-        return opset18.ReduceMax(gaps, _axis(-1), keepdims=0)
+        return opset18.ReduceMax(gaps, numbers(-1), keepdims=0)
     if p == 2:
         return opset18.Sqrt(_sum(opset18.Mul(gaps, gaps)))
     return opset18.Pow(_sum(opset18.Pow(gaps, like(p, gaps))), like(1 / p, gaps))
@@ -39,13 +39,7 @@ def distances(x: Any, y: Any, p: float = 2.0, compute_mode: Any = None) -> Any:
 def _sum(values: Any) -> Any:
     from onnxscript import opset18
 
-    return opset18.ReduceSum(values, _axis(-1), keepdims=0)
-
-
-def _axis(dim: int) -> Any:
-    from onnxscript import opset18
-
-    return opset18.Constant(value_ints=[dim])
+    return opset18.ReduceSum(values, numbers(-1), keepdims=0)
 
 
 onnx_translation(torch.ops.aten.cdist.default, torch.ops.aten._cdist_forward.default)(distances)

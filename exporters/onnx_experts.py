@@ -7,7 +7,7 @@ from typing import Any
 import onnx
 import torch
 
-from graphprune.exporters.onnx_ops import onnx_translation
+from graphprune.exporters.onnx_ops import numbers, onnx_translation
 
 
 def grouped_product(x: Any, weights: Any, ends: Any) -> Any:
@@ -25,31 +25,24 @@ def grouped_product(x: Any, weights: Any, ends: Any) -> Any:
         raise NotImplementedError("only rows times one matrix an expert")
     experts, _, width = weights.shape
     bounds = opset18.Concat(
-        _integers([0]),
+        numbers(0),
         opset18.Cast(ends, to=onnx.TensorProto.INT64),
-        opset18.Slice(opset18.Shape(x), _integers([0]), _integers([1])),
+        opset18.Slice(opset18.Shape(x), numbers(0), numbers(1)),
         axis=0,
     )
     products = []
     for expert in range(experts + 1):
         first, last = (
-            opset18.Slice(bounds, _integers([at]), _integers([at + 1]))
-            for at in (expert, expert + 1)
+            opset18.Slice(bounds, numbers(at), numbers(at + 1)) for at in (expert, expert + 1)
         )
-        rows = opset18.Slice(x, first, last, _integers([0]))
+        rows = opset18.Slice(x, first, last, numbers(0))
         if expert < experts:
-            matrix = opset18.Squeeze(opset18.Gather(weights, _integers([expert])), _integers([0]))
+            matrix = opset18.Squeeze(opset18.Gather(weights, numbers(expert)), numbers(0))
             products.append(opset18.MatMul(rows, matrix))
         else:
-            shape = opset18.Concat(opset18.Sub(last, first), _integers([width]), axis=0)
-            products.append(opset18.Expand(opset18.CastLike(_integers([0]), x), shape))
+            shape = opset18.Concat(opset18.Sub(last, first), numbers(width), axis=0)
+            products.append(opset18.Expand(opset18.CastLike(numbers(0), x), shape))
     return opset18.Concat(*products, axis=0)
-
-
-def _integers(values: list[int]) -> Any:
-    from onnxscript import opset18
-
-    return opset18.Constant(value_ints=values)
 
 
 onnx_translation(torch.ops.aten._grouped_mm.default)(grouped_product)

@@ -63,6 +63,13 @@ def like(number: float, values: Any) -> Any:
     return opset18.CastLike(constant, values)
 
 
+def numbers(*values: int) -> Any:
+    """Whole numbers as a constant of a translation: a vector of int64."""
+    from onnxscript import opset18
+
+    return opset18.Constant(value_ints=list(values))
+
+
 def require_onnx(module: fx.GraphModule) -> None:
     """Refuse a graph with an operator of another library that cannot be written as ONNX.
 

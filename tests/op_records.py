@@ -43,6 +43,25 @@ POINTWISE = [
     R("contiguous", "b c n -> b n c", lambda x, s: x.transpose(1, 2).contiguous()),
     R("detach", MOVED, lambda x, s: x.detach() + x),
     R("prelu", "b c n, c -> b c n", lambda x, w, s: F.prelu(x, w)),
+    R(
+        "fake quantisation",
+        "b c n, c, c -> b c n",
+        lambda x, w, z, s: torch.fake_quantize_per_channel_affine(
+            x.float(), w.float(), (4 * z).int(), 1, -128, 127
+        ).double(),
+    ),
+    R(
+        "learnt fake quantisation",
+        "b c n, c, c -> b c n",
+        lambda x, w, z, s: torch._fake_quantize_learnable_per_channel_affine(
+            x.float(), w.float(), z.float(), 1, -128, 127
+        ).double(),
+    ),
+    R(
+        "fake quantisation of all",
+        MOVED,
+        lambda x, s: torch.fake_quantize_per_tensor_affine(x.float(), 0.1, 3, -128, 127).double(),
+    ),
     R("prelu of one", "b c n, one -> b c n", lambda x, w, s: F.prelu(x, w)),
     R(
         "weight_norm",

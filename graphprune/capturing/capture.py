@@ -22,6 +22,7 @@ from graphprune.capturing.unreadable import refuse_unreadable
 from graphprune.errors import DataError, ModelError
 from graphprune.graph.graphmodule import TrainableGraphModule, to_evaluation
 from graphprune.graph.names import with_graph_names
+from graphprune.graph.shape_functions import add_shape_functions
 from graphprune.graph.state import state_kept
 from graphprune.graph.trees import copy_of, register_dataclasses
 from graphprune.graph.values import is_free
@@ -93,6 +94,7 @@ def capture(model: torch.nn.Module | Any, example_inputs: Any, *, dynamic: bool 
         DataError: an exported program does not take such inputs.
         UsageError: see :func:`graphprune.capturing.unreadable.refuse_unreadable`.
     """
+    add_shape_functions()
     args, kwargs = normalise_inputs(example_inputs)
     left_out: set[str] = set()
     has_modes = False
@@ -145,6 +147,7 @@ def _graph_module(
     from graphprune.passes.drop_expands import DropExpands
     from graphprune.passes.drop_idle import DropIdle
     from graphprune.passes.fold_constants import FoldConstants
+    from graphprune.passes.freeze_observers import FreezeObservers
     from graphprune.passes.fuse_moves import FuseMoves
     from graphprune.passes.inline_regions import InlineRegions
     from graphprune.passes.normalise import Normalise
@@ -163,7 +166,7 @@ def _graph_module(
         unsaved = owned.get_submodule(name)._non_persistent_buffers_set
         owner._non_persistent_buffers_set = {key for key in unsaved if key in owner._buffers}
     lifted = frozenset(program.graph_signature.inputs_to_lifted_tensor_constants.values())
-    cleaning = (InlineRegions(), DropIdle(), Normalise(), SplitLosses())
+    cleaning = (InlineRegions(), FreezeObservers(), DropIdle(), Normalise(), SplitLosses())
     for step in (*cleaning, FoldConstants(lifted), DropExpands(), FuseMoves()):
         step(module)
     return module, in_training

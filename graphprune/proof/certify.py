@@ -232,7 +232,7 @@ def certify_onnx(
         CertificateError: as :func:`certify_shrink`, or onnxruntime refuses the file.
     """
     limit = model_limit(captured) if limit is None else limit
-    model = OnnxModel(path)
+    model = OnnxModel(path, as_written=True)
     free = independent_outputs(captured.module, tensors_only=True)
     sizes = BATCHES if batch_size(captured) is not None else (None,)
     errors = {}
@@ -276,7 +276,7 @@ def certify_reload(
     error = _judge("reloaded model against PyTorch", actual, expected, limit, free)
     if not onnx:
         return error, None
-    onnx_model = OnnxModel(place / "model.onnx")
+    onnx_model = OnnxModel(place / "model.onnx", as_written=True)
     from_onnx = [onnx_model(one) for one in inputs]
     return error, _judge("reloaded model against onnxruntime", actual, from_onnx, limit, free)
 

@@ -17,10 +17,14 @@ _SILENT = 4
 class OnnxModel:
     """An onnxruntime session over a file.
 
-    ``threads`` is the number of threads within an operator; None: what PyTorch uses.
+    ``threads`` is the number of threads within an operator; None: what PyTorch uses. With
+    ``as_written``, tensors that the file rounds to integers and back are computed so; else
+    onnxruntime may use its integer kernels for what lies between, which round otherwise.
     """
 
-    def __init__(self, path: str | Path, threads: int | None = None) -> None:
+    def __init__(
+        self, path: str | Path, threads: int | None = None, *, as_written: bool = False
+    ) -> None:
         """Raises CertificateError if onnxruntime refuses the file."""
         import onnxruntime
 
@@ -28,6 +32,8 @@ class OnnxModel:
         options.log_severity_level = _SILENT
         options.intra_op_num_threads = threads or torch.get_num_threads()
         options.inter_op_num_threads = 1
+        if as_written:
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
         try:
             self._session: Any = onnxruntime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]

@@ -1,8 +1,8 @@
 """Models that magnify rounding: compared in float64, and how far from it they are by themselves.
 
 Refinements that feed on themselves (optical flow, equilibrium models) can make of the last bit of a
-float32 more than any fixed limit allows, so that even equal models differ. Float64 tells the
-rewrite from rounding.
+float32 more than any fixed limit allows, so that even equal models differ; where values are rounded
+to steps (quantisation), the last bit decides on a step. Float64 tells the rewrite from rounding.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from graphprune.capturing.capture import Captured
 from graphprune.errors import CertificateError
 from graphprune.proof.answers import answers
 from graphprune.proof.check_inputs import check_inputs
-from graphprune.proof.compare import max_relative_error
+from graphprune.proof.compare import LIMITS, max_relative_error
 from graphprune.quiet import quiet_libraries
 
 Found = TypeVar("Found")
@@ -32,7 +32,7 @@ WIDE = {
 SLACK = 10
 """A limit in units of the model's own rounding: two ways of summing differ by some of it."""
 
-_WIDEST = 0.01
+_WIDEST = LIMITS[torch.bfloat16]
 
 
 @contextmanager
@@ -62,8 +62,12 @@ class _Double(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        args, kwargs = pytree.tree_map(self._widened, (args, kwargs or {}))
-        return func(*args, **kwargs)
+        wide, named = pytree.tree_map(self._widened, (args, kwargs or {}))
+        try:
+            return func(*wide, **named)
+        except RuntimeError:
+            # Fake quantisation takes its scales in float32 alone, whatever it rounds.
+            return func(*wide[:1], *args[1:], **named)
 
     def _widened(self, value: Any) -> Any:
         if isinstance(value, torch.dtype):
@@ -106,8 +110,8 @@ def within_rounding(
     try:
         return limit, check(limit)
     except CertificateError:
-        wider = SLACK * (own_rounding(captured, seed) or 0.0)
-        if not limit < wider <= _WIDEST:
+        wider = min(SLACK * (own_rounding(captured, seed) or 0.0), _WIDEST)
+        if wider <= limit:
             raise
     return wider, check(wider)
 

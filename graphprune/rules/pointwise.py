@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import torch
 from torch import fx
@@ -37,6 +38,7 @@ _UNTAGGED = (
     "copy",
     "rrelu",
     "log_sigmoid",
+    "fake_quantize_per_tensor_affine",
     # Python's &, | and ^ on tensors.
     "__and__",
     "__or__",
@@ -93,16 +95,28 @@ def label_like_first(context: Context, node: fx.Node) -> Labels:
 def label_prelu(context: Context, node: fx.Node) -> Labels:
     """prelu(x, weight): a weight of several values lies along dimension 1."""
     x, weight = node.all_input_nodes[:2]
-    rank = x.meta["val"].ndim
-    slope = context.of(weight)
-    size = int(weight.meta["val"].numel())
-    if size == 1:
+    if int(weight.meta["val"].numel()) == 1:
         return context.of(x)
-    shape = shape_of(x)
-    laid = tuple(slot.reshape(1, -1, *(1,) * (rank - 2)) for slot in slope)
-    return context.join(
-        [(context.of(x), shape), (laid, (1, size, *(1,) * (rank - 2)))], f"prelu {node.name}"
-    )
+    return _along(context, node, x, [weight], 1)
+
+
+def label_fake_quantize(context: Context, node: fx.Node) -> Labels:
+    """fake_quantize(x, scale, zero_point, axis): both lie along the axis of x."""
+    x, *steps = node.all_input_nodes
+    return _along(context, node, x, steps, get_argument(node, "axis"))
+
+
+def _along(
+    context: Context, node: fx.Node, x: fx.Node, vectors: Sequence[fx.Node], axis: int
+) -> Labels:
+    """Join of x and vectors that lie along one of its dimensions."""
+    rank = x.meta["val"].ndim
+    parts = [(context.of(x), shape_of(x))]
+    for vector in vectors:
+        laid = [1] * rank
+        laid[axis] = int(vector.meta["val"].numel())
+        parts.append((tuple(slot.reshape(laid) for slot in context.of(vector)), tuple(laid)))
+    return context.join(parts, f"element-wise {node.name}")
 
 
 # weight_norm(v, g): each row of v divided by its length, to which what is removed adds nothing;
@@ -132,3 +146,7 @@ register(Rule(label_loss), *LOSSES)
 register(POINTWISE, *overloads(*_UNTAGGED, *(f"{name}_" for name in _UNTAGGED)))
 register(Rule(label_like_first), *overloads("type_as"))
 register(Rule(label_prelu), *overloads("prelu"))
+register(
+    Rule(label_fake_quantize),
+    *overloads("fake_quantize_per_channel_affine", "_fake_quantize_learnable_per_channel_affine"),
+)
