@@ -8,11 +8,16 @@ from dataclasses import replace
 from graphprune.analysis.groups import Analysis
 from graphprune.capturing.capture import Captured
 from graphprune.choosing.plan import Plan
+from graphprune.errors import CertificateError
 from graphprune.passes.base import run_passes
 from graphprune.passes.drop_unread import DropUnread
 from graphprune.passes.shrink import Shrink
-from graphprune.proof.certify import Certificate, certify_cut
+from graphprune.proof.answers import answers
+from graphprune.proof.certify import Certificate, certify_cut, model_limit
+from graphprune.proof.compare import max_relative_error
+from graphprune.proof.fresh_inputs import batch_size, with_batch
 from graphprune.proof.masked import MaskedReference
+from graphprune.proof.rounding import SLACK
 from graphprune.shrinking.embed import embed
 
 
@@ -54,3 +59,33 @@ def prove(
     weights = embed(small.module, analysis, keep) if trained else None
     reference = MaskedReference(analysis, keep, weights)
     return certify_cut(small, reference, seed=seed)
+
+
+def fits_one_batch(small: Captured, analysis: Analysis, plan: Plan) -> bool:
+    """Whether the small model has lost its free batch: wrong at another size, where the whole runs.
+
+    Channels in one dimension with the examples (``x.view(1, b * c, h, w)``) make numbers of the
+    graph sizes of both; what they shrink to is known for the examples' batch.
+    """
+    size = batch_size(small)
+    if size is None:
+        return False
+    reference = MaskedReference(analysis, plan.keep(analysis))
+    for other in (size + 1, 2 * size, 1):
+        inputs = [with_batch(small, other)]
+        try:
+            expected = answers(analysis.module, inputs)
+        except Exception:  # noqa: BLE001 - a model may take even numbers of examples only
+            continue
+        known = True
+        try:
+            expected = answers(reference, inputs)
+        except CertificateError:  # which channels are gone is not known at this size
+            known = False
+        try:
+            actual = answers(small.module, inputs)
+        except Exception:  # noqa: BLE001 - sizes that do not fit together
+            return True
+        if known:
+            return max_relative_error(actual, expected) > SLACK * model_limit(small)
+    return False

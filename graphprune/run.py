@@ -13,7 +13,7 @@ from graphprune.capturing.capture import Captured, capture
 from graphprune.choosing.budget import Choice
 from graphprune.clock import Clock
 from graphprune.compressed import CompressConfig, Compressed, Stages
-from graphprune.cutting import cut, prove
+from graphprune.cutting import cut, fits_one_batch, prove
 from graphprune.exporters.onnx_ops import require_onnx
 from graphprune.importance.methods import Method
 from graphprune.importance.scoring import Scores, ranking_batches, score_channels
@@ -22,9 +22,10 @@ from graphprune.io.text import few
 from graphprune.passes.base import run_passes
 from graphprune.passes.drop_unread import unread_parameters
 from graphprune.preconditions import check_values
+from graphprune.proof.fresh_inputs import fixed_batch
 from graphprune.shrinking.rewrite import retrace_shapes
 from graphprune.training.evaluate import evaluate
-from graphprune.training.feed import Feed, prepared
+from graphprune.training.feed import Feed, feed_for, prepared
 from graphprune.training.recalibrate import recalibrate_batchnorm
 from graphprune.training.reconstruct import reconstruct, require_stateless
 from graphprune.training.tuning import tune
@@ -32,6 +33,11 @@ from graphprune.training.userloss import checked_loss
 
 WORTH_MENDING = 0.01
 """Accuracy lost in the cut, of 1, from which on the user is told what wins it back."""
+
+_ONE_BATCH = (
+    "the small model takes batches of the examples' size only: where the model lays channels and "
+    "examples into one dimension, the numbers of its graph are those of that batch"
+)
 
 
 @dataclass(frozen=True)
@@ -106,6 +112,10 @@ class Run:
             small = cut(*whole, plan)
         with clock.stage("certify"):
             certificate = prove(small, analysis, plan, seed)
+            if fits_one_batch(small, analysis, plan):
+                small = fixed_batch(small)
+                feed = feed_for(small, feed.bundle, feed.batch_size) if feed is not None else None
+                notes = (*notes, _ONE_BATCH)
         finetuned = None
         if feed is not None and config.reconstruct:
             with clock.stage("reconstruct"):

@@ -87,15 +87,32 @@ def capture(model: torch.nn.Module | Any, example_inputs: Any, *, dynamic: bool 
         model: an ``nn.Module`` or a ``torch.export.ExportedProgram``. It is left as it was.
         example_inputs: see :func:`normalise_inputs`. For a dynamic batch the first dimension of
             every tensor input is taken as the batch where all of them agree on its size.
-        dynamic: try to keep the batch size free; where the model fixes it, it stays fixed.
+        dynamic: try to keep the batch size free; where the model fixes it, or does something else
+            at another one, it stays fixed.
 
     Raises:
-        ModelError: torch.export cannot capture the model; the message carries its reason.
+        ModelError: torch.export cannot capture the model; the message carries its reason. Or the
+            graph computes something else than the model on the example inputs.
         DataError: an exported program does not take such inputs.
         UsageError: see :func:`graphprune.capturing.unreadable.refuse_unreadable`.
     """
-    add_shape_functions()
+    from graphprune.capturing.faithful import require_faithful
+
     args, kwargs = normalise_inputs(example_inputs)
+    captured = _captured(model, args, kwargs, dynamic)
+    if isinstance(model, torch.nn.Module) and not captured.was_training:
+        with _evaluation_mode(model):
+            if require_faithful(model, captured):
+                return captured
+            captured = _captured(model, args, kwargs, dynamic=False)
+            require_faithful(model, captured)
+    return captured
+
+
+def _captured(
+    model: torch.nn.Module | Any, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: bool
+) -> Captured:
+    add_shape_functions()
     left_out: set[str] = set()
     has_modes = False
     if isinstance(model, torch.export.ExportedProgram):

@@ -19,11 +19,16 @@ def state_kept(model: Any) -> Iterator[None]:
     """
     module = model if isinstance(model, nn.Module) else getattr(model, "module", None)
     buffers = list(module.buffers()) if isinstance(module, nn.Module) else []
-    saved = [(buffer, buffer._version, buffer.detach().clone()) for buffer in buffers]
+    saved = [(buffer, buffer.detach().clone()) for buffer in buffers]
     try:
         yield
     finally:
         with torch.no_grad():
-            for buffer, version, value in saved:
-                if buffer._version != version:
+            for buffer, value in saved:
+                if has_moved(buffer, value):
                     buffer.copy_(value)
+
+
+def has_moved(buffer: torch.Tensor, before: torch.Tensor) -> bool:
+    """Whether a buffer holds other values than it did; some kernels write without saying so."""
+    return not buffer.is_meta and not torch.equal(buffer, before)

@@ -23,6 +23,9 @@ Each is a few hundred times (float32, float64: far more) the rounding unit, to l
 in another order.
 """
 
+FLOOR = 1e-9
+"""Share of a tensor's largest value below which a slice of it is taken for zero."""
+
 _SHARP, _BLUNT = 10, 0.01
 _DEEPEST = 6
 
@@ -33,12 +36,19 @@ def limit_for(tensors: Collection[torch.Tensor]) -> float:
     return max(found, default=LIMITS[torch.float32])
 
 
-def max_relative_error(actual: Any, reference: Any) -> float:
+def max_relative_error(actual: Any, reference: Any, *, in_slices: bool = False) -> float:
     """Largest relative error over all tensors of two pytrees of the same structure.
 
     For a floating or complex tensor the error is ``max|a - b| / max|b|`` (infinite where b is zero
     and a is not); integers, bools and leaves that are no tensors must be exactly equal, otherwise
     the error is infinite.
+
+    Args:
+        actual: pytree of tensors.
+        reference: the other.
+        in_slices: also of every slice along every dimension by itself, so that a part of small
+            numbers (probabilities beside coordinates) counts as much as one of large numbers. A
+            slice of less than :data:`FLOOR` of the tensor's largest value counts as that much.
 
     Raises:
         CertificateError: the structures, shapes or dtypes differ, a value is NaN or infinite, or
@@ -47,11 +57,16 @@ def max_relative_error(actual: Any, reference: Any) -> float:
     pairs = _pairs(actual, reference)
     if not any(isinstance(expected, torch.Tensor) for _, _, expected in pairs):
         raise CertificateError("the outputs hold no tensor, so there is nothing to compare")
-    return max(_error(name, a, b) for name, a, b in pairs)
+    return max(_error(name, a, b, in_slices=in_slices) for name, a, b in pairs)
 
 
 def prove_equal(
-    actual: list[Any], expected: list[Any], limit: float, *, independent: Collection[int] = ()
+    actual: list[Any],
+    expected: list[Any],
+    limit: float,
+    *,
+    independent: Collection[int] = (),
+    in_slices: bool = False,
 ) -> float:
     """The largest relative error over several calls, if that proves two models equal.
 
@@ -64,11 +79,13 @@ def prove_equal(
         expected: those of the other for the same inputs, which are of the same shapes.
         limit: largest relative error that passes.
         independent: see :func:`require_informative`.
+        in_slices: see :func:`max_relative_error`.
 
     Raises:
         CertificateError: it does not; the message says why.
     """
-    error = max(max_relative_error(a, b) for a, b in zip(actual, expected, strict=True))
+    pairs = zip(actual, expected, strict=True)
+    error = max(max_relative_error(a, b, in_slices=in_slices) for a, b in pairs)
     if not error <= limit:
         # An output that does not vary is the plainer reason where both hold.
         require_informative(expected, _BLUNT * limit, independent=independent)
@@ -164,7 +181,7 @@ def _pairs(actual: Any, reference: Any) -> list[tuple[str, Any, Any]]:
     return list(zip(names, got, expected, strict=True))
 
 
-def _error(name: str, actual: Any, expected: Any) -> float:
+def _error(name: str, actual: Any, expected: Any, *, in_slices: bool = False) -> float:
     if not isinstance(actual, torch.Tensor):
         return 0.0 if actual == expected else float("inf")
     if not (actual.is_floating_point() or actual.is_complex()):
@@ -176,10 +193,19 @@ def _error(name: str, actual: Any, expected: Any) -> float:
             raise CertificateError(f"{name}: {whose} values hold NaN or infinity")
     if a.numel() == 0:
         return 0.0
-    difference, scale = float((a - b).abs().max()), float(b.abs().max())
+    gaps, sizes = (a - b).abs(), b.abs()
+    difference, scale = float(gaps.max()), float(sizes.max())
     if difference == 0:
         return 0.0
-    return difference / scale if scale > 0 else float("inf")
+    if scale == 0:
+        return float("inf")
+    found = [difference / scale]
+    if in_slices and a.ndim > 1:
+        for dim in range(a.ndim):
+            others = [d for d in range(a.ndim) if d != dim]
+            scales = sizes.amax(others).clamp_min(FLOOR * scale)
+            found.append(float((gaps.amax(others) / scales).max()))
+    return max(found)
 
 
 def _common(first: Any, second: Any) -> tuple[list[Any], list[Any]] | None:

@@ -82,11 +82,11 @@ class _Double(TorchFunctionMode):
 def own_rounding(captured: Captured, seed: int = 0) -> float | None:
     """Largest relative error of a model's outputs against those that it has in float64.
 
-    None where it cannot be run in float64, or is in float64 already.
+    None where it cannot be run in float64.
     """
     inputs = check_inputs(captured, seed)
-    narrow = answers(captured.module, inputs)
     try:
+        narrow = answers(captured.module, inputs)
         wide = answers(captured.module, inputs, within=in_double)
         return max(max_relative_error(a, _like(b, a)) for a, b in zip(narrow, wide, strict=True))
     except Exception:  # noqa: BLE001 - whatever an operator has against float64

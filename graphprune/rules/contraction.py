@@ -259,7 +259,7 @@ def rewrite_convolution(rewriter: Rewriter, node: fx.Node) -> None:
     channels = -(len(shape_of(weight)) - 1)
     kept = rewriter.rows_kept(x, channels, groups)
     if kept != groups:  # else it may be the batch, whose size is not known
-        set_argument(node, "groups", kept)
+        set_argument(node, "groups", rewriter.scaled(node, "groups", groups, kept))
 
 
 _TRANSPOSED = (

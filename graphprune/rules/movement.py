@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx
 
-from graphprune.graph.schema import set_argument
+from graphprune.graph.schema import get_argument, set_argument
 from graphprune.graph.values import concrete, concrete_int, is_tensor, shape_of
 from graphprune.labels.slots import Labels, clean, varying
 from graphprune.rules.context import Context
@@ -107,6 +107,38 @@ def label_roll(context: Context, node: fx.Node) -> NodeLabels:
     return tuple(slot for slot in labels if not rolled & set(varying(slot)))
 
 
+def label_diagonal(context: Context, node: fx.Node) -> NodeLabels:
+    """diagonal: where both dimensions hold channels, the first of one goes with that of the other.
+
+    A dimension that alone holds channels stays whole, as do both beside the middle (an offset).
+    """
+    source = node.args[0]
+    assert isinstance(source, fx.Node)
+    shape = shape_of(source)
+    dims = [get_argument(node, name) % len(shape) for name in ("dim1", "dim2")]
+    labels = context.of(source)
+    along = [[slot for slot in labels if dim in varying(slot)] for dim in dims]
+    plain = all(len(found) == 1 and len(varying(found[0])) == 1 for found in along)
+    if plain and shape[dims[0]] == shape[dims[1]] and get_argument(node, "offset") == 0:
+        first, second = (found[0].reshape(-1) for found in along)
+        context.unite(first, second, f"diagonal {node.name}")
+        moved = label_move(context, node)
+        assert isinstance(moved, tuple)
+        twice = [slot for slot in moved if varying(slot) == (len(shape) - 2,)]
+        return tuple(slot for slot in moved if slot is not twice[-1])
+    context.lock(labels, dims, f"diagonal {node.name}")
+    return label_move(context, node)
+
+
+def label_windows(context: Context, node: fx.Node) -> NodeLabels:
+    """unfold: the dimension that windows are cut from stays whole."""
+    source = node.args[0]
+    assert isinstance(source, fx.Node)
+    dim = concrete_int(node.args[1]) % max(len(shape_of(source)), 1)
+    context.lock(context.of(source), [dim], f"windows of {node.name}")
+    return label_move(context, node)
+
+
 def label_pixel_shuffle(context: Context, node: fx.Node) -> Labels:
     """pixel_shuffle: the factor**2 channels that become one channel's pixels go together."""
     source, factor = node.args[0], concrete_int(node.args[1])
@@ -127,4 +159,6 @@ def label_pixel_shuffle(context: Context, node: fx.Node) -> Labels:
 
 register(MOVE, *overloads(*_COPIES), aten.repeat_interleave.self_int)
 register(Rule(label_roll), aten.roll.default)
+register(Rule(label_diagonal, rewrite=rewrite_sizes, moves=True), aten.diagonal.default)
+register(Rule(label_windows, rewrite=rewrite_sizes, moves=True), aten.unfold.default)
 register(Rule(label_pixel_shuffle), aten.pixel_shuffle.default)

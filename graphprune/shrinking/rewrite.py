@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import fx
 
 from graphprune.errors import PassError
 from graphprune.graph.replay import replay_movement
+from graphprune.graph.schema import get_argument
 from graphprune.graph.values import is_tensor, shape_of
 from graphprune.labels.slots import Labels, Shape, varying
 from graphprune.rules.context import Context
@@ -56,6 +60,20 @@ class Rewriter:
             return rows
         parts = mask.unflatten(dim, (rows, -1)).movedim(dim, 0)
         return int(parts.reshape(rows, -1).any(1).sum())
+
+    def scaled(self, node: fx.Node, name: str, old: int, new: int) -> Any:
+        """What an argument that was ``old`` becomes; of a symbolic one the same share remains."""
+        given = get_argument(node, name)
+        if not isinstance(given, fx.Node):
+            return new
+        common = math.gcd(old, new)
+        for step, factor in ((operator.mul, new // common), (operator.floordiv, old // common)):
+            value = step(given.meta["val"], factor)
+            with node.graph.inserting_before(node):
+                given = node.graph.call_function(step, (given, factor))
+            given.meta["val"] = value
+            self.originals[given.name] = given  # a number has nothing to lose
+        return given
 
     def kept_positions(self, node: fx.Node, dim: int) -> list[int]:
         """Positions along ``dim`` that are kept, the same in every row.
