@@ -112,9 +112,12 @@ class GroupHorseshoeSwitch(Switch):
         return (mean - variance).detach()
 
     def interval(self, level: float) -> torch.Tensor:
-        """Importance and the reach of log z about it, (2, D), no gradient."""
+        """Importance and the reach of log z̃ about it, (2, D), no gradient.
+
+        The scale s is the same for all channels of the group: it says nothing of their order.
+        """
         reach = torch.special.ndtri(torch.tensor((1 + level) / 2))
-        deviation = self.log_moments()[1].detach().sqrt()
+        deviation = (self.own_log_variance.detach().exp().sum(0) / 4).sqrt()
         centre = self.importance()
         return torch.stack([centre - reach.item() * deviation, centre + reach.item() * deviation])
 

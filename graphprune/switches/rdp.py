@@ -17,6 +17,8 @@ from graphprune.switches.method import SwitchGroup, SwitchMethod, require_positi
 from graphprune.switches.signal import SignalToNoise
 
 _EULER = 0.5772156649015329
+# A shape below 0.5 has no use: the prior alone pulls it to about 1.
+_LEAST_LOG_SHAPE = math.log(0.5)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +92,18 @@ class RadialSwitch(SignalToNoise):
         relative = torch.expm1(self._log_moment(2) - 2 * self._log_moment(1))
         return (self.mean() * relative.clamp_min(1e-12).sqrt()).detach()
 
+    def advance(self, share: float) -> None:
+        """Put shapes that a step took below the least back, where they have a gradient again."""
+        del share
+        with torch.no_grad():
+            self.log_shape.clamp_(min=_LEAST_LOG_SHAPE)
+
+    def quantile(self, level: float) -> torch.Tensor:
+        """The r below which ``level`` of the probability lies, float64 (D,), no gradient."""
+        shape, scale = self.posterior().cpu().double()
+        radius: torch.Tensor = scale * (-math.log1p(-level)) ** (1 / shape)
+        return radius
+
     def below(self, share: float) -> torch.Tensor:
         """P(r < share) = ``1 - exp(-(share / l)^k)``, float64 (D,)."""
         shape, scale = self.posterior().cpu().double()
@@ -113,8 +127,7 @@ class RadialSwitch(SignalToNoise):
         return (math.log(math.pi * tau / 2) + nn.functional.softplus(ratio) - entropy).sum()
 
     def _inverse_shape(self) -> torch.Tensor:
-        # A shape below 0.5 has no use: the prior alone pulls it to about 1.
-        return torch.exp(-self.log_shape.clamp_min(math.log(0.5)))
+        return torch.exp(-self.log_shape.clamp_min(_LEAST_LOG_SHAPE))
 
     def _log_moment(self, order: int) -> torch.Tensor:
         """log E[rⁿ] = n log l + log Gamma(1 + n/k)."""

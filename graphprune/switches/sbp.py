@@ -105,6 +105,14 @@ class SBPSwitch(SignalToNoise):
         mean, deviation = self._exact_moments()
         return mean / deviation
 
+    def quantile(self, level: float) -> torch.Tensor:
+        """The theta below which ``level`` of the probability lies, float64 (D,), no gradient."""
+        mu, sigma, alpha, beta = (term.detach().cpu().double() for term in self._terms())
+        lower = torch.special.ndtr(alpha)
+        cdf = lower + level * (torch.special.ndtr(beta) - lower)
+        theta: torch.Tensor = (mu + sigma * torch.special.ndtri(cdf)).clamp(self.config.low, 0.0)
+        return theta.exp()
+
     def below(self, share: float) -> torch.Tensor:
         """P(theta < share), float64 (D,): ``(Phi((log(share) - mu)/sigma) - Phi(alpha)) / Z``."""
         mu, sigma, alpha, beta = (term.detach().cpu().double() for term in self._terms())

@@ -22,8 +22,18 @@ class SignalToNoise(Switch):
         """The signal-to-noise ratio, (D,), no gradient."""
         return self.mean().detach().abs() / self.uncertainty()
 
+    def quantile(self, level: float) -> torch.Tensor | None:
+        """The z below which ``level`` of the probability lies, (D,); None: z is normal."""
+        del level
+        return None
+
     def interval(self, level: float) -> torch.Tensor:
-        """Interval of ``|z| / sd[z]``, (2, D), for z about normal: its deviation is 1 there."""
+        """Interval of ``|z| / sd[z]``, (2, D), no gradient; of a normal z its deviation is 1."""
+        tails = [self.quantile((1 + sign * level) / 2) for sign in (-1, 1)]
+        found = [tail for tail in tails if tail is not None]
+        if found:
+            deviation = self.uncertainty().cpu().double()
+            return torch.stack([tail / deviation for tail in found]).float()
         centre = self.importance()
         reach = torch.special.ndtri(torch.tensor((1 + level) / 2)).to(centre)
         return torch.stack([(centre - reach).clamp_min(0.0), centre + reach])

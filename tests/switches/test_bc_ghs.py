@@ -96,10 +96,21 @@ def test_importance_is_the_logarithm_of_the_mode() -> None:
         density = distributions.LogNormal(mean, math.sqrt(variance)).log_prob(grid.exp())
         mode = grid[density.argmax()].item()
         assert switch.importance()[channel].item() == pytest.approx(mode, abs=1e-3)
-        low, high = switch.interval(0.6826894921)[:, channel].tolist()
-        assert (low, high) == pytest.approx(
-            (mode - math.sqrt(variance), mode + math.sqrt(variance)), abs=1e-3
-        )
+
+
+def test_intervals_tell_channels_apart_whatever_they_share() -> None:
+    """s is one for the group: how unsure it is says nothing of the channels' order."""
+    switch = GroupHorseshoeSwitch(3)
+    with torch.no_grad():
+        switch.shared_log_variance.fill_(math.log(4.0))
+        switch.own_log_variance.fill_(math.log(1e-4))
+        switch.own_mean.copy_(torch.tensor([[0.0, 0.5, 1.0]]).expand(2, 3))
+    low, high = switch.interval(0.9)
+    draws = switch.sample(20_000)
+    assert bool((draws[:, 0] < draws[:, 1]).all())
+    assert high[0] < low[1] < high[1] < low[2]
+    within = (draws.log() - draws.log().mean(1, keepdim=True)).std(0)
+    assert (high - low)[0].item() > 2 * within[0].item()
 
 
 @pytest.mark.parametrize(("name", "labels"), CASES_WHERE_ALL_OTHERS_HELP)
