@@ -125,7 +125,9 @@ def compress_and_measure(task: Task, choice: Choice) -> tuple[nn.Module, dict[st
     method, learning = method_and_learning(choice.method)
     config = CompressConfig(
         round_to=1,
-        learn=LearnConfig(**{"epochs": choice.learn_epochs, **learning, "seed": choice.seed}),
+        learn=LearnConfig(  # one switch for each group, as in the papers
+            **{"epochs": choice.learn_epochs, "halves": False, **learning, "seed": choice.seed}
+        ),
         ranking=choice.ranking,
         batch_size=task.batch_size,
         evaluate=False,

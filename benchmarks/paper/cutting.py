@@ -45,7 +45,8 @@ def rank(task: Task, method: str, seed: int, epochs: int = 1) -> Ranked:
     captured = capture(task.model, (task.example,))
     analysis = analyse(captured.module)
     data = loader(task.train, task.batch_size, shuffle=True, seed=seed)
-    learn = LearnConfig(**{"epochs": epochs, **learning, "seed": seed})
+    # One switch for each group, as in the papers.
+    learn = LearnConfig(**{"epochs": epochs, "halves": False, **learning, "seed": seed})
     scores = score_channels(captured, analysis, made, data, learn=learn)
     return Ranked(*(scores.trained or (captured, analysis)), scores)
 

@@ -12,6 +12,7 @@ above the cut-off.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,6 +105,8 @@ def cut_off(
 def unimportance(analysis: Analysis, scores: Scores, share: float) -> dict[str, torch.Tensor]:
     """By group: the probability that each channel has less than ``share`` of an equal share.
 
+    Where switches were learned from two halves of the data too, the least of what they say: a
+    posterior knows how much it has seen, not how it would have come out on other examples.
     float64 (D,); 0 for channels that no switch scales.
 
     Raises:
@@ -116,7 +119,9 @@ def unimportance(analysis: Analysis, scores: Scores, share: float) -> dict[str, 
     for group in analysis.groups:
         values = torch.zeros(group.size, dtype=torch.float64)
         if group.name in switches:
-            known = switches[group.name].below(share)
+            sides = (switches, *scores.learned.halves) if scores.learned is not None else ()
+            each = [side[group.name].below(share) for side in sides]
+            known = _least(each)
             if known is None:
                 raise TargetError(
                     f"{scores.method} learned no spread for {group.name}, so target auto cannot "
@@ -125,6 +130,12 @@ def unimportance(analysis: Analysis, scores: Scores, share: float) -> dict[str, 
             values[: known.numel()] = known
         found[group.name] = values
     return found
+
+
+def _least(each: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
+    """What all of the data and each half of them say: the smallest probability of each channel."""
+    found = [one for one in each if one is not None]
+    return torch.stack(found).amin(0) if len(found) == len(each) and found else None
 
 
 def _by_class(analysis: Analysis, scores: Scores, below: dict[str, torch.Tensor]) -> _Evidence:
@@ -159,7 +170,7 @@ def _note(target: AutoTarget, above: np.ndarray, stays: np.ndarray, inside: np.n
     return (
         f"{gone.size} of {int(inside.sum())} channels went: each has less than {target.share:.0%} "
         f"of an equal share with a probability of {target.confidence:.1%} or more, and "
-        f"{gone.sum():.2g} of them are expected to have more"
+        f"{gone.sum():.2g} of them are expected to have more, if the posterior is right"
     )
 
 

@@ -14,8 +14,12 @@ from graphprune.io.text import counted, few
 LEVEL = 0.9
 """Probability that the importance of a channel lies within its interval."""
 
-INDISTINCT = 0.05
-"""Below this share of pairs told apart a ranking is said not to be told from chance."""
+INDISTINCT = 0.15
+"""Below this share of pairs told apart a ranking is said not to be told from chance.
+
+Where channels differ by chance alone 0.04 are on average, and less than 0.15 nineteen times of
+twenty, in groups of 16 (by simulation): those that came out last are compared with the first.
+"""
 
 
 def separated(intervals: torch.Tensor, kept: np.ndarray) -> float | None:

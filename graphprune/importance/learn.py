@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from graphprune.capturing.capture import Captured
 from graphprune.errors import DataError, UsageError
 from graphprune.importance.credibility import LEVEL
+from graphprune.importance.halves import InTurn, Sides, interval
 from graphprune.importance.spread import require_spread
 from graphprune.io.loss import Loss, default_loss
 from graphprune.progress import LossLog, Progress
@@ -53,6 +54,10 @@ class LearnConfig:
         mixed_precision: bfloat16 autocast where there is a GPU.
         spread: what is learned of each scale's spread will be used too, as target ``auto`` does: a
             method that may learn with or without it learns it, one that knows none is refused.
+        halves: learn two switches for each group, each from one half of the examples, in turn; the
+            result is their mean, and their distance says how sure it is. None: where the method's
+            own loss says nothing of that (:attr:`SwitchMethod.in_halves`). Never where weights are
+            trained along, or all data are one batch.
     """
 
     samples: int = 1
@@ -65,6 +70,7 @@ class LearnConfig:
     seed: int = 0
     mixed_precision: bool = True
     spread: bool = False
+    halves: bool | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in ("joint", "sequential"):
@@ -123,6 +129,8 @@ class LearnResult:
         weights: parameters and buffers by name, on the CPU, as they were trained along with the
             switches; None where the weights were frozen.
         switches: group to its switch.
+        halves: group to its switch as learned from each half of the examples; empty where nothing
+            was learned in halves.
     """
 
     scores: dict[str, torch.Tensor]
@@ -134,6 +142,7 @@ class LearnResult:
     method: SwitchMethod
     weights: dict[str, torch.Tensor] | None = None
     switches: dict[str, Switch] = field(default_factory=dict)
+    halves: tuple[dict[str, Switch], ...] = ()
 
 
 def learn_switches(  # noqa: PLR0913
@@ -192,18 +201,25 @@ def learn_switches(  # noqa: PLR0913
     if steps == 0:
         raise DataError(f"{batches} batches are too few for {runtime.processes} processes")
     log = LossLog("learn", steps * len(rounds), progress)
-    task = _Task(runtime, config, method, loss or default_loss(labelled), labelled, examples, steps)
+    halved = config.halves if config.halves is not None else method.in_halves
+    sides = 2 if halved and not trained and batches // runtime.processes > 1 else 1
+    task = _Task(
+        runtime, config, method, loss or default_loss(labelled), labelled, examples, steps, sides
+    )
     weights = None
+    halves: tuple[dict[str, Switch], ...] = tuple({} for _ in range(sides))
     with torch.random.fork_rng():
         for members in rounds:
             torch.manual_seed(config.seed + runtime.rank)
             chosen = [site for site in sites if site.group in members]
             active = {group: switches[group] for group in members}
             network = SwitchedNetwork(captured, chosen, active, runtime.device, trained=trained)
-            task.learn(network, data, log)
+            for half, learned in zip(halves, task.learn(network, data, log), strict=True):
+                half.update(learned)
             weights = network.weights() if trained else None
     log.flush()
-    intervals = {group: switch.interval(LEVEL) for group, switch in switches.items()}
+    halves = halves if sides > 1 else ()
+    intervals = {group: _interval(group, switch, halves) for group, switch in switches.items()}
     return LearnResult(
         scores={g: s.importance().float().cpu() for g, s in switches.items()},
         uncertainties={g: s.uncertainty().float().cpu() for g, s in switches.items()},
@@ -214,12 +230,29 @@ def learn_switches(  # noqa: PLR0913
         method=method,
         weights=weights,
         switches=switches,
+        halves=halves,
     )
+
+
+def _interval(
+    group: str, switch: Switch, halves: Sequence[dict[str, Switch]]
+) -> torch.Tensor | None:
+    """What the switch says itself, and as wide as its halves are apart."""
+    own = switch.interval(LEVEL)
+    if not halves:
+        return own
+    both = interval(switch.importance(), [half[group].importance() for half in halves], LEVEL)
+    if own is None:
+        return both
+    return torch.stack([torch.minimum(own.cpu(), both)[0], torch.maximum(own.cpu(), both)[1]])
 
 
 @dataclass(frozen=True)
 class _Task:
-    """One learning problem; the steps are the same for every round of groups."""
+    """One learning problem; the steps are the same for every round of groups.
+
+    ``sides`` is the number of switches of each group (:mod:`graphprune.importance.halves`).
+    """
 
     runtime: Runtime
     config: LearnConfig
@@ -228,21 +261,24 @@ class _Task:
     labelled: bool
     examples: int
     steps: int
+    sides: int = 1
 
-    def learn(self, network: SwitchedNetwork, data: Iterable[Batch], log: LossLog) -> None:
+    def learn(
+        self, network: SwitchedNetwork, data: Iterable[Batch], log: LossLog
+    ) -> tuple[dict[str, Switch], ...]:
+        """Learn the network's switches; returned are those of each side."""
         switches = network.switches.values()
         parameters = network.parameters()
-        optimizer = torch.optim.Adam(
-            [
-                {"params": network.switch_parameters(), "lr": self.method.step},
-                {"params": network.weight_parameters(), "lr": self.method.weights_lr},
-            ]
-        )
+        sides = Sides(network.switch_parameters(), self.sides)
+        optimizers = [self._optimizer(network) for _ in range(self.sides)]
+        data = InTurn(data) if self.sides > 1 else data
         samples = self.config.samples if any(switch.is_random for switch in switches) else 1
         fit_of = self._mirrored if self.method.antithetic else self._fit
         step = 0
         while step < self.steps:
-            for inputs, target in self.runtime.batches(data):
+            for number, (inputs, target) in enumerate(self.runtime.batches(data)):
+                sides.turn(number % self.sides)
+                optimizer = optimizers[number % self.sides]
                 optimizer.zero_grad(set_to_none=True)
                 for switch in switches:
                     switch.advance(step / self.steps)
@@ -264,6 +300,18 @@ class _Task:
                 step += 1
                 if step == self.steps:
                     break
+        halves = sides.copies(network.switches)
+        sides.meet()
+        return halves
+
+    def _optimizer(self, network: SwitchedNetwork) -> torch.optim.Adam:
+        """Adam; a side that takes every second step goes twice as far in it."""
+        return torch.optim.Adam(
+            [
+                {"params": network.switch_parameters(), "lr": self.sides * self.method.step},
+                {"params": network.weight_parameters(), "lr": self.method.weights_lr},
+            ]
+        )
 
     def _fit(self, network: SwitchedNetwork, inputs: Any, target: Any) -> torch.Tensor:
         args, kwargs = network.inputs(inputs)

@@ -81,6 +81,11 @@ class Dirichlet(SwitchMethod):
         return 1.0 if self.prior is None else self.prior
 
     @property
+    def in_halves(self) -> bool:
+        """The mean alone does not say what phi sums up to."""
+        return self.variant == "mean"
+
+    @property
     def step(self) -> float:
         """Adam's step for ``raw``."""
         return self.lr * self.initial
@@ -176,8 +181,13 @@ class DirichletSwitch(Switch):
         phi = self.posterior()
         return phi / phi.mean()
 
-    def interval(self, level: float) -> torch.Tensor:
-        """Quantiles of the marginals, ``Beta(phi_j, sum(phi) - phi_j)``, times D; (2, D)."""
+    def interval(self, level: float) -> torch.Tensor | None:
+        """Quantiles of the marginals, ``Beta(phi_j, sum(phi) - phi_j)``, times D; (2, D).
+
+        None for the variant "mean": its loss does not see the spread.
+        """
+        if self.config.variant == "mean":
+            return None
         phi = self.posterior().double().cpu().numpy()
         rest = phi.sum() - phi
         tails = [(1 - level) / 2, (1 + level) / 2]

@@ -70,6 +70,14 @@ class SwitchMethod(ABC):
         """
         return False
 
+    @property
+    def in_halves(self) -> bool:
+        """Whether two halves of the data are to say how sure the importance is, if nobody chooses.
+
+        For what is learned without its spread; see :mod:`graphprune.importance.halves`.
+        """
+        return False
+
     @abstractmethod
     def switch(self, group: SwitchGroup) -> Switch:
         """A fresh switch for one group."""

@@ -14,24 +14,31 @@ from graphprune import CompressConfig, LearnConfig, compress
 from graphprune.compressed import Compressed
 from graphprune.exporters.report import Report
 from graphprune.importance.credibility import indistinct, separated
-from graphprune.switches.dirichlet import DirichletSwitch
+from graphprune.switches.dirichlet import Dirichlet, DirichletSwitch
 from graphprune.switches.vcnp import SaliencySwitch
+
+DRAWN = Dirichlet(variant="per-example")
 
 
 def test_dirichlet_intervals_hold_the_share_of_draws_that_they_promise() -> None:
-    switch = DirichletSwitch(6)
+    switch = DirichletSwitch(6, DRAWN)
     with torch.no_grad():
         switch.raw.copy_(torch.tensor([-1.0, 0.5, 1.0, 3.0, 8.0, 20.0]))
     draws = distributions.Dirichlet(switch.posterior()).sample((100_000,)) * 6
     for level in (0.5, 0.9):
-        low, high = switch.interval(level)
+        bounds = switch.interval(level)
+        assert bounds is not None
+        low, high = bounds
         within = ((draws > low) & (draws < high)).double().mean(0)
         torch.testing.assert_close(within, torch.full_like(within, level), rtol=0, atol=0.01)
         below = (draws <= low).double().mean(0)
         torch.testing.assert_close(
             below, torch.full_like(below, (1 - level) / 2), rtol=0, atol=0.01
         )
-    assert DirichletSwitch(1).interval(0.9).tolist() == [[1.0], [1.0]]
+    alone = DirichletSwitch(1, DRAWN).interval(0.9)
+    assert alone is not None
+    assert alone.tolist() == [[1.0], [1.0]]
+    assert DirichletSwitch(6).interval(0.9) is None, "the mean says nothing of its spread"
 
 
 def test_normal_intervals() -> None:
@@ -85,7 +92,7 @@ def _classifier(ignored: int) -> torch.nn.Sequential:
 @pytest.mark.parametrize("enough", [True, False])
 def test_the_report_says_whether_the_posterior_supports_the_cut(enough: bool) -> None:
     model = _classifier(4 if enough else 0)
-    learn = LearnConfig(epochs=60, kl_weight=0.0) if enough else LearnConfig(max_steps=1)
+    learn = LearnConfig() if enough else LearnConfig(max_steps=1)
     config = CompressConfig(learn=learn, batch_size=32)
     method = "dirichlet{lr=0.05}"
     result = compress(model, _data()[0][:2], method=method, data=_data(), config=config)
