@@ -105,7 +105,10 @@ def _row(record: Record) -> tuple[str, ...]:
 NOTHING = (
     "- nothing holds as much as 1 %: many of its parameters have one dimension of channels, or none"
 )
-TO_SHRUNK = ("capture", "analyse", "score", "plan", "shrink", "certify")
+TO_SHRUNK = (
+    *("capture", "analyse", "score", "plan", "shrink", "certify"),
+    *("run", "find parts", "shrink and certify parts", "certify whole"),
+)
 
 
 def _share(value: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import random
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from graphprune.capturing.capture import Captured, capture
 from graphprune.choosing.budget import choose
 from graphprune.choosing.plan import Plan
 from graphprune.choosing.thinning import Thinning
+from graphprune.cutting import fits_one_batch
 from graphprune.errors import CertificateError, TargetError
 from graphprune.graph.values import concrete, get_tensor
 from graphprune.proof.compare import max_relative_error, require_informative
@@ -129,6 +131,8 @@ def check(recipe: Recipe, wish: Wish) -> Outcome:
         return Outcome(refused=str(vacuous))
     error = expected.error(small)
     assert error <= LIMIT, f"shrunk differs from masked by {error:.3g}"
+    cut = dataclasses.replace(captured, module=small)
+    assert not fits_one_batch(cut, analysis, plan), "the small model has lost its free batch"
     if not plan.kept:
         return Outcome()
     mutant = mutate(captured.module, small, plan, wish.seed)
