@@ -20,7 +20,7 @@ each of timm's model modules (without those that timm keeps for its own tests, `
 members of timm whose blocks differ from it (`variants`), every torchvision model up to 100 million
 parameters that is not quantised, small random configurations of transformers' model types, with
 their task heads (`transformers`) or, for further types, with a linear layer upon their hidden
-states (`types`); members of the families of some forty other libraries (`libraries`); and, from
+states (`types`); members of the families of 62 other libraries (`libraries`); and, from
 outside of these, the small networks of `benchmarks/zoos/wild/`, written as people write PyTorch.
 The weights are random and hide nothing (no zeros, no constants, batch norms calibrated, outputs
 that vary with the input).
