@@ -91,6 +91,7 @@ def test_links_lead_somewhere(page: Path) -> None:
         "README.md",
         "docs/how-it-works.md",
         "docs/writing-a-pass.md",
+        "docs/writing-a-switch.md",
         "docs/criteria.md",
         "docs/features.md",
     ],

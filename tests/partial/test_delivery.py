@@ -14,9 +14,9 @@ import torch
 from click.testing import CliRunner
 from partial_models import Cached
 
-from graphprune import compress, verify
+from graphprune import compress, load, verify
 from graphprune.cli import cli
-from graphprune.errors import CertificateError, UsageError
+from graphprune.errors import CertificateError, ModelError, UsageError
 from graphprune.partial.report import PartialReport, read_report
 from graphprune.partial.result import PartialCompressed, folder_names
 
@@ -109,6 +109,16 @@ def test_nothing_is_left_of_a_failure(
     with pytest.raises(CertificateError):
         result.save(tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_loading_the_whole_says_how_its_parts_are_loaded(saved: Any) -> None:
+    result, folder = saved
+    with pytest.raises(ModelError, match=r"compressed in parts \(part\)"):
+        load(folder)
+    part = load(folder / "parts" / "part")
+    whole = result.model.get_submodule("part")
+    args = result.parts["part"].compressed.stages.small.args
+    torch.testing.assert_close(part(*args), whole(*args))
 
 
 def test_folder_names_are_safe_and_unique() -> None:
