@@ -65,7 +65,7 @@ def export(folder: str | Path, exporter: str | Exporter, output: str | Path) -> 
     _, captured = load_pt2(file)
     with output_folder(output) as place:
         written = made.export(captured, place)
-        asked = Certificate(model_limit(captured), describe_inputs(0))
+        asked = Certificate(model_limit(captured), describe_inputs(0, captured))
         errors = {
             path.name: max(with_onnx(asked, captured, path).onnx_error.values())
             for path in written

@@ -55,7 +55,7 @@ def verify(folder: str | Path, *, seed: int = SEED) -> Certificate:
     module, captured = load_pt2(place / "model.pt2")
     _check_plan(Plan.load(place / "plan.json"), module)
     _check_parameters(report, module)
-    proved = Certificate(model_limit(captured), describe_inputs(seed))
+    proved = Certificate(model_limit(captured), describe_inputs(seed, captured))
     if _has_onnx(report):
         try:
             onnx.checker.check_model(str(place / "model.onnx"))

@@ -28,7 +28,6 @@ from graphprune.partial.prove import certify_whole
 from graphprune.partial.result import Background, PartialCompressed
 from graphprune.partial.share import Shares, Whole, share_out
 from graphprune.proof.certify import Certificate
-from graphprune.proof.check_inputs import describe_inputs
 
 
 def compress_parts(
@@ -101,9 +100,10 @@ def compress_parts(
     notes += [note for note in (proof.note(limit),) if note]
     notes += [f"{n}: put back as a graph ({p.why})" for n, p in built.placed.items() if p.why]
     errors = [placed.error for placed in built.placed.values()]
+    each = next(iter(built.placed.values())).compressed.certificate.inputs
     certificate = Certificate(
         limit,
-        f"for each part {describe_inputs(seed)}; {proof.runs} calls of the whole model",
+        f"for each part {each}; {proof.runs} calls of the whole model",
         shrink_error=max([*errors, proof.part_error, proof.outside_error]),
     )
     background = Background(

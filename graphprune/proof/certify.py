@@ -133,7 +133,10 @@ def certify_cut(
         CertificateError: as :func:`certify_shrink`.
     """
     limit = model_limit(captured) if limit is None else limit
-    proved, inputs = Certificate(limit, describe_inputs(seed)), check_inputs(captured, seed)
+    proved, inputs = (
+        Certificate(limit, describe_inputs(seed, captured)),
+        check_inputs(captured, seed),
+    )
     try:
         error = certify_shrink(captured.module, reference, inputs, limit=limit, in_slices=True)
     except CertificateError as failed:

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+import torch
+
 from graphprune.capturing.capture import Captured
 from graphprune.graph.trees import Inputs, tensor_leaves
 from graphprune.proof.answers import answers
 from graphprune.proof.fresh_inputs import fresh_inputs, places_of_codes, with_batch
 
-_DRAWS = 3
+_DRAWS, _MANY_DRAWS = 3, 30
 
 
-def describe_inputs(seed: int) -> str:
+def describe_inputs(seed: int, captured: Captured) -> str:
     """The inputs of the checks, in words."""
-    return f"the examples and {_DRAWS} random inputs like them (seed {seed})"
+    return f"the examples and {_draws(captured)} random inputs like them (seed {seed})"
+
+
+def _draws(captured: Captured) -> int:
+    """How many random inputs: more where outputs are whole numbers alone, which seldom change."""
+    nodes = captured.module.graph.output_node().all_input_nodes
+    values = [value for node in nodes if isinstance(value := node.meta.get("val"), torch.Tensor)]
+    plain = any(value.is_floating_point() or value.is_complex() for value in values)
+    return _DRAWS if plain or not values else _MANY_DRAWS
 
 
 def check_inputs(captured: Captured, seed: int = 0, size: int | None = None) -> list[Inputs]:
@@ -54,7 +64,8 @@ def _with_integers(
 def _drawn(
     captured: Captured, seed: int, size: int | None, permuted: Collection[int] = ()
 ) -> list[Inputs]:
-    return [fresh_inputs(captured, seed + draw, size, permuted=permuted) for draw in range(_DRAWS)]
+    draws = range(_draws(captured))
+    return [fresh_inputs(captured, seed + draw, size, permuted=permuted) for draw in draws]
 
 
 def _runs(captured: Captured, inputs: Sequence[Inputs]) -> bool:

@@ -10,6 +10,7 @@ from torch import nn
 
 import graphprune
 from graphprune.errors import CertificateError
+from graphprune.proof.check_inputs import check_inputs
 from graphprune.proof.compare import max_relative_error
 from graphprune.shrinking.keep import Keep
 
@@ -27,6 +28,29 @@ class _Detector(nn.Module):
         x = self.stem(x).relu()
         probabilities = self.cls(self.hidden(x).relu()).sigmoid()
         return torch.cat([self.box(x).sigmoid() * 640, probabilities], 1)
+
+
+class _Classes(nn.Module):
+    """A segmentation that answers with class numbers alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 5, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.stem(x).relu()).argmax(1)
+
+
+def test_outputs_of_whole_numbers_are_compared_on_more_inputs() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 8, 8)
+    certificates = [
+        graphprune.compress(model.eval(), x, method="l2", target="channels=0.5").certificate
+        for model in (_Detector(), _Classes())
+    ]
+    assert ["3 random inputs" in one.inputs for one in certificates] == [True, False]
+    assert "30 random inputs" in certificates[1].inputs
+    assert len(check_inputs(graphprune.capture(_Classes().eval(), x))) == 31
 
 
 def test_each_slice_counts_by_itself() -> None:
