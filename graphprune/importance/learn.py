@@ -57,7 +57,7 @@ class LearnConfig:
         halves: learn two switches for each group, each from one half of the examples, in turn; the
             result is their mean, and their distance says how sure it is. None: where the method's
             own loss says nothing of that (:attr:`SwitchMethod.in_halves`). Never where weights are
-            trained along, or all data are one batch.
+            trained along, all data are one batch, or several processes learn.
     """
 
     samples: int = 1
@@ -202,7 +202,8 @@ def learn_switches(  # noqa: PLR0913
         raise DataError(f"{batches} batches are too few for {runtime.processes} processes")
     log = LossLog("learn", steps * len(rounds), progress)
     halved = config.halves if config.halves is not None else method.in_halves
-    sides = 2 if halved and not trained and batches // runtime.processes > 1 else 1
+    apart = runtime.processes == 1 and batches > 1  # else every step mixes the halves
+    sides = 2 if halved and apart and not trained else 1
     task = _Task(
         runtime, config, method, loss or default_loss(labelled), labelled, examples, steps, sides
     )
