@@ -12,7 +12,7 @@ from typing import Any
 import onnx
 import torch
 
-from graphprune.exporters.onnx_ops import like, onnx_translation
+from graphprune.exporters.onnx_ops import like, numbers, onnx_translation
 
 
 def attention(  # noqa: PLR0913 - the operator's own
@@ -86,7 +86,7 @@ def _repeated(values: Any, shared: Any, query: Any) -> Any:
     heads, own = query.shape[-3], shared.shape[-3]
     if heads == own:
         return values
-    served: Any = opset18.Constant(value_ints=[head * own // heads for head in range(heads)])
+    served = numbers(*(head * own // heads for head in range(heads)))
     return opset18.Gather(values, served, axis=len(shared.shape) - 3)
 
 

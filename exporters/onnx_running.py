@@ -47,9 +47,9 @@ def _running_extreme(x: Any, dim: int, beats: Callable[[Any, Any], Any]) -> Any:
         return tuple(opset18.Where(wins, b, a) for a, b in zip(early, late, strict=True))
 
     axis = dim % len(x.shape)
-    places = torch.arange(_length(x, axis)).view([-1, *[1] * (len(x.shape) - axis - 1)])
-    constant: Any = opset18.Constant(value=_as_onnx(places))
-    return _running((x, opset18.Expand(constant, opset18.Shape(x))), axis, better)
+    behind = [1] * (len(x.shape) - axis - 1)
+    places = opset18.Reshape(numbers(*range(_length(x, axis))), numbers(-1, *behind))
+    return _running((x, opset18.Expand(places, opset18.Shape(x))), axis, better)
 
 
 def _running(
@@ -85,9 +85,3 @@ def _length(x: Any, axis: int) -> int:
     if not isinstance(length, int):
         raise NotImplementedError("a running product or extreme along a size that is free")
     return length
-
-
-def _as_onnx(tensor: torch.Tensor) -> Any:
-    from onnx import numpy_helper
-
-    return numpy_helper.from_array(tensor.numpy())

@@ -15,7 +15,7 @@ from graphprune.capturing.carried import without_carried_state
 from graphprune.capturing.keywords import keywords_spelt_out
 from graphprune.errors import CertificateError, ModelError
 from graphprune.graph.chance import draws, same_chance
-from graphprune.graph.state import has_moved
+from graphprune.graph.state import state_kept
 from graphprune.graph.trees import Inputs, copy_of, tensor_leaves
 from graphprune.into.state import SavedState
 from graphprune.proof.certify import model_limit
@@ -82,13 +82,10 @@ def differs(model: torch.nn.Module, captured: Captured, inputs: Inputs) -> float
 
 
 def _difference(model: torch.nn.Module, captured: Captured, inputs: Inputs) -> float | None:
-    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
-    expected = _answer(model, inputs)
-    if any(has_moved(*pair) for pair in buffers):
-        with torch.no_grad():
-            for buffer, value in buffers:
-                buffer.copy_(value)
-        return None
+    with state_kept(model) as moved:
+        expected = _answer(model, inputs)
+        if moved():
+            return None
     try:
         actual = _answer(captured.module, inputs)
     except Exception:  # noqa: BLE001 - a graph of another road may fail anyhow

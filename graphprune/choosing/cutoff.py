@@ -113,15 +113,14 @@ def unimportance(analysis: Analysis, scores: Scores, share: float) -> dict[str, 
         TargetError: the switches do not tell, or there are none.
     """
     found = {}
-    switches = scores.learned.switches if scores.learned is not None else {}
-    if not switches:
+    learned = scores.learned
+    if learned is None or not learned.switches:
         raise TargetError(f"{scores.method} learned no switches, so target auto cannot be used")
     for group in analysis.groups:
         values = torch.zeros(group.size, dtype=torch.float64)
-        if group.name in switches:
-            sides = (switches, *scores.learned.halves) if scores.learned is not None else ()
-            each = [side[group.name].below(share) for side in sides]
-            known = _least(each)
+        if group.name in learned.switches:
+            sides = (learned.switches, *learned.halves)
+            known = _least([side[group.name].below(share) for side in sides])
             if known is None:
                 raise TargetError(
                     f"{scores.method} learned no spread for {group.name}, so target auto cannot "
@@ -135,7 +134,7 @@ def unimportance(analysis: Analysis, scores: Scores, share: float) -> dict[str, 
 def _least(each: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
     """What all of the data and each half of them say: the smallest probability of each channel."""
     found = [one for one in each if one is not None]
-    return torch.stack(found).amin(0) if len(found) == len(each) and found else None
+    return torch.stack(found).amin(0) if len(found) == len(each) else None
 
 
 def _by_class(analysis: Analysis, scores: Scores, below: dict[str, torch.Tensor]) -> _Evidence:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,24 +11,26 @@ from torch import nn
 
 
 @contextmanager
-def state_kept(model: Any) -> Iterator[None]:
+def state_kept(model: Any) -> Iterator[Callable[[], bool]]:
     """While open, ``model`` may write into its buffers; on leaving, each has its old values.
 
     Args:
         model: a module, or an interpreter of one (its ``module``); anything else has no state.
+
+    Yields:
+        What tells whether a buffer holds other values by now.
     """
     module = model if isinstance(model, nn.Module) else getattr(model, "module", None)
     buffers = list(module.buffers()) if isinstance(module, nn.Module) else []
     saved = [(buffer, buffer.detach().clone()) for buffer in buffers]
+
+    def moved() -> list[tuple[torch.Tensor, torch.Tensor]]:
+        # By value: some kernels write without saying so.
+        return [(b, value) for b, value in saved if not b.is_meta and not torch.equal(b, value)]
+
     try:
-        yield
+        yield lambda: bool(moved())
     finally:
         with torch.no_grad():
-            for buffer, value in saved:
-                if has_moved(buffer, value):
-                    buffer.copy_(value)
-
-
-def has_moved(buffer: torch.Tensor, before: torch.Tensor) -> bool:
-    """Whether a buffer holds other values than it did; some kernels write without saying so."""
-    return not buffer.is_meta and not torch.equal(buffer, before)
+            for buffer, value in moved():
+                buffer.copy_(value)

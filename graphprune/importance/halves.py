@@ -41,7 +41,9 @@ class Sides:
             parameter.data = torch.stack(values).mean(0)
 
     def copies(self, switches: Mapping[str, Switch]) -> tuple[dict[str, Switch], ...]:
-        """The switches as they are on each side."""
+        """The switches as they are on each side; none where there is but one."""
+        if len(self._values) == 1:
+            return ()
         found = []
         for side in range(len(self._values)):
             self.turn(side)

@@ -208,7 +208,7 @@ def learn_switches(  # noqa: PLR0913
         runtime, config, method, loss or default_loss(labelled), labelled, examples, steps, sides
     )
     weights = None
-    halves: tuple[dict[str, Switch], ...] = tuple({} for _ in range(sides))
+    halves: tuple[dict[str, Switch], ...] = tuple({} for _ in range(sides) if sides > 1)
     with torch.random.fork_rng():
         for members in rounds:
             torch.manual_seed(config.seed + runtime.rank)
@@ -219,7 +219,6 @@ def learn_switches(  # noqa: PLR0913
                 half.update(learned)
             weights = network.weights() if trained else None
     log.flush()
-    halves = halves if sides > 1 else ()
     intervals = {group: _interval(group, switch, halves) for group, switch in switches.items()}
     return LearnResult(
         scores={g: s.importance().float().cpu() for g, s in switches.items()},
@@ -267,7 +266,7 @@ class _Task:
     def learn(
         self, network: SwitchedNetwork, data: Iterable[Batch], log: LossLog
     ) -> tuple[dict[str, Switch], ...]:
-        """Learn the network's switches; returned are those of each side."""
+        """Learn the network's switches; returned are those of each side, if there are two."""
         switches = network.switches.values()
         parameters = network.parameters()
         sides = Sides(network.switch_parameters(), self.sides)

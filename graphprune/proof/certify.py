@@ -133,10 +133,8 @@ def certify_cut(
         CertificateError: as :func:`certify_shrink`.
     """
     limit = model_limit(captured) if limit is None else limit
-    proved, inputs = (
-        Certificate(limit, describe_inputs(seed, captured)),
-        check_inputs(captured, seed),
-    )
+    proved = Certificate(limit, describe_inputs(seed, captured))
+    inputs = check_inputs(captured, seed)
     try:
         error = certify_shrink(captured.module, reference, inputs, limit=limit, in_slices=True)
     except CertificateError as failed:
