@@ -11,7 +11,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import fx
 
-from graphprune.analysis.channels import ChannelGroup, Member
+from graphprune.analysis.channels import ChannelGroup, Kind, Member
 from graphprune.analysis.units import Block
 from graphprune.labels.slots import Slot, varying
 
@@ -80,10 +80,17 @@ class _Forming:
             for slot in labels:
                 if vary := varying(slot):
                     classes = free_classes(self._analysis, slot)
-                    self._held[classes] = True
+                    self._held[classes[~self._stands(classes)]] = True
                     member = Member(name, vary[-1])
                     for component in set(self._component[classes[self._linked[classes]]].tolist()):
                         self._members[component][member] = None
+
+    def _stands(self, classes: np.ndarray) -> np.ndarray:
+        """Whether each is a row of shared columns that stands for a row of a grid."""
+        found: np.ndarray = (self._analysis.kinds[classes] == Kind.ROW) & (
+            self._row_of[classes] >= 0
+        )
+        return found
 
     def components(self) -> list[np.ndarray]:
         """Channels of each component. Those that no parameter holds cost nothing and follow."""
@@ -109,7 +116,9 @@ class _Forming:
         alone = channels[~self._in_cell[channels] & (self._row_of[channels] < 0)]
         in_step = tuple(self._blocks[component])
         whole = tuple(tuple(row) for row in rows.values())
-        return int(places.min()), ChannelGroup(name, channels, members, alone, in_step, whole)
+        kinds = self._analysis.kinds[alone]
+        group = ChannelGroup(name, channels, members, alone, kinds, in_step, whole)
+        return int(places.min()), group
 
 
 def free_classes(analysis: Analysis, slot: Slot) -> np.ndarray:

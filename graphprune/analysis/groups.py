@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import networkx as nx
@@ -15,9 +15,17 @@ from graphprune.analysis.channels import ChannelGroup
 from graphprune.analysis.forming import form_groups
 from graphprune.analysis.rows import close
 from graphprune.analysis.settle import Settlement, settle
+from graphprune.analysis.shared_rows import (
+    Divisions,
+    find_divisions,
+    kinds_of_columns,
+    kinds_of_rows,
+    removable,
+)
 from graphprune.analysis.tables import table_producers
 from graphprune.graph.values import get_tensor, shape_of
 from graphprune.labels.atoms import PinRecord
+from graphprune.labels.divided import Place
 from graphprune.labels.propagate import propagate
 from graphprune.labels.slots import NONE, Labels, Shape, Slot, varying
 from graphprune.rules.context import Context
@@ -45,12 +53,14 @@ class Analysis:
         context: labels, constraints and contractions, as collected.
         settled: classes of atoms, what is pinned, removal units.
         groups: the channel groups, in graph order.
+        kinds: :class:`graphprune.analysis.channels.Kind` by class, int8.
     """
 
     module: fx.GraphModule
     context: Context
     settled: Settlement
     groups: tuple[ChannelGroup, ...] = ()
+    kinds: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int8))
 
     @property
     def class_of(self) -> np.ndarray:
@@ -61,6 +71,12 @@ class Analysis:
     def pinned_classes(self) -> np.ndarray:
         """Bool by class."""
         return self.settled.pinned
+
+    @property
+    def free(self) -> np.ndarray:
+        """Bool by atom, whether it may go; the last entry is that of "none"."""
+        found: np.ndarray = np.append(~self.pinned_classes, False)[self.class_of]
+        return found
 
     @property
     def classes(self) -> int:
@@ -136,12 +152,40 @@ def analyse(module: fx.GraphModule) -> Analysis:
     Args:
         module: ``Captured.module``, or any graph of ATen calls with fake tensors as values.
     """
-    context = propagate(module)
-    settled = settle(module, context)
-    analysis = Analysis(module, context, settled)
-    context.producers += table_producers(analysis)
+    analysis = _divided(_labelled(module))
+    analysis.context.producers += table_producers(analysis)
     analysis.groups = tuple(form_groups(analysis))
     return analysis
+
+
+def _labelled(module: fx.GraphModule, divisions: Divisions | None = None) -> Analysis:
+    context = propagate(module, divisions)
+    return Analysis(module, context, settle(module, context))
+
+
+def _divided(plain: Analysis) -> Analysis:
+    """The analysis with rows of shared columns labelled as rows, if nothing is lost by it."""
+    found = find_divisions(plain.context, plain.leaves, plain.class_of)
+    divisions: Divisions = found
+    stuck: set[Place] = set()
+    while divisions:
+        analysis = _labelled(plain.module, divisions)
+        divided = analysis.context.divided
+        more = find_divisions(analysis.context, analysis.leaves, analysis.class_of)
+        if more := {place: one for place, one in more.items() if place not in stuck}:
+            divisions = divisions | more
+            continue
+        held = {place for place, one in divided.items() if not analysis.free[one.rows].any()}
+        if not held:
+            if removable(analysis.leaves, analysis.free) < removable(plain.leaves, plain.free):
+                break
+            analysis.kinds = kinds_of_rows(analysis.class_of, analysis.classes, divided.values())
+            return analysis
+        stuck |= held
+        divisions = {place: one for place, one in divisions.items() if place not in stuck}
+    slots = [slot for name, _ in found for slot in plain.leaves[name][0]]
+    plain.kinds = kinds_of_columns(plain.class_of, plain.classes, slots)
+    return plain
 
 
 def _explain_pins(analysis: Analysis) -> list[Pin]:

@@ -14,12 +14,12 @@ import torch
 from torch import fx
 
 from graphprune.analysis.dryrun import DryRun
+from graphprune.analysis.row_units import removable_rows
 from graphprune.analysis.rows import (
     RowClasses,
     all_rows,
     close,
     pin_rows,
-    removable_rows,
     row_classes,
     rows_together,
     standing_classes,

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
-from scipy.cluster.hierarchy import DisjointSet
 
-from graphprune.analysis.channels import ChannelGroup
 from graphprune.analysis.groups import Analysis
 from graphprune.analysis.held import held_back
 from graphprune.choosing.cost import CostModel, cost_model
-from graphprune.choosing.guard import Guard, leaves_something
+from graphprune.choosing.each_group import thin_each_group
+from graphprune.choosing.guard import Guard
+from graphprune.choosing.order import Ranked, Removal
 from graphprune.choosing.plan import Plan, plan_from_classes
-from graphprune.choosing.ranking import check_ranking, rank_steps
+from graphprune.choosing.ranking import check_ranking
 from graphprune.choosing.target import AutoTarget, Target, parse_target
-from graphprune.choosing.thinning import FREELY, Thinning, least_first, removal_order
+from graphprune.choosing.thinning import FREELY, Thinning
 from graphprune.errors import TargetError
 
 Found = TypeVar("Found")
@@ -46,20 +44,6 @@ class Choice:
     reached: float
     note: str
     below: Mapping[str, torch.Tensor] = field(default_factory=dict)
-
-
-class Removal(NamedTuple):
-    """One removal with its place in the order.
-
-    Attributes:
-        rank: the lowest of all goes first.
-        cluster: number of the cluster of groups that it thins; see :func:`clusters`.
-        classes: of channels that go.
-    """
-
-    rank: float
-    cluster: int
-    classes: tuple[int, ...]
 
 
 def choose(
@@ -93,15 +77,14 @@ def choose(
     require_groups(analysis)
     score = by_class(analysis, scores, ranking)
     if target.kind == "channels":
-        classes = _thin_each_group(_Ranked(analysis, score, ranking, thinning), target.fraction)
-        kept = sum(int(classes[g.channels].sum()) for g in analysis.groups)
-        reached = kept / sum(g.size for g in analysis.groups)
+        ranked = Ranked(analysis, score, ranking, thinning)
+        classes, reached = thin_each_group(ranked, target.fraction)
         note = note_for(target, reached) if reached - target.fraction > 0.05 else ""
     else:
         costs = cost_model(analysis)
 
         def attempt(finer: Thinning) -> tuple[np.ndarray, float]:
-            steps = _Ranked(analysis, score, ranking, finer).steps()
+            steps = Ranked(analysis, score, ranking, finer).steps()
             return meet(costs, steps, target, Guard(analysis))
 
         classes, reached = first_to_meet(target, thinning, attempt)
@@ -153,101 +136,6 @@ def by_class(analysis: Analysis, scores: Mapping[str, torch.Tensor], ranking: st
             values = values / (np.abs(values).mean() or 1.0)
         found[group.channels] = values
     return found
-
-
-@dataclass(frozen=True)
-class _Ranked:
-    """The channels of an analysis with their importance by class, and how they are compared."""
-
-    analysis: Analysis
-    score: np.ndarray
-    ranking: str
-    thinning: Thinning
-
-    def steps(self) -> list[Removal]:
-        """Every removal, in order; that of a cluster's own order is kept."""
-        found = clusters(self.analysis)
-        orders = [removal_order(*cluster, self.score, self.thinning) for cluster in found]
-        ranks = rank_steps(self.analysis, [groups for groups, _ in found], orders, self.ranking)
-        steps = [
-            Removal(rank, number, step.classes)
-            for number, order in enumerate(orders)
-            for step, rank in zip(order, ranks[number], strict=True)
-        ]
-        return sorted(steps, key=lambda step: (step.rank, step.cluster))
-
-
-def clusters(
-    analysis: Analysis,
-) -> list[tuple[list[ChannelGroup], list[tuple[int, ...]]]]:
-    """Groups that lose whole rows together, with those rows."""
-    links: DisjointSet = DisjointSet(range(len(analysis.groups)))
-    of = analysis.group_of_class
-    for row in analysis.settled.row_units:
-        touched = np.unique(of[list(row)]).tolist()
-        for one, other in itertools.pairwise(number for number in touched if number >= 0):
-            links.merge(one, other)
-    found = []
-    rows: dict[int, list[tuple[int, ...]]] = defaultdict(list)
-    for row in analysis.settled.row_units:
-        if of[row[0]] >= 0:
-            rows[links[int(of[row[0]])]].append(row)
-    for numbers in sorted(sorted(subset) for subset in links.subsets()):
-        groups = [analysis.groups[number] for number in numbers]
-        found.append((groups, rows[links[numbers[0]]]))
-    return found
-
-
-def _thin_each_group(ranked: _Ranked, fraction: float) -> np.ndarray:
-    """Classes that stay of each group: bool by class.
-
-    No group has a say in another's channels unless a tensor would be left without any.
-    """
-    analysis = ranked.analysis
-    nearest = ranked.thinning.nearest
-    budget = [g.size - nearest(g.size * fraction, g.size) for g in analysis.groups]
-    stays = np.ones(analysis.classes, dtype=bool)
-    numbers = {group.name: number for number, group in enumerate(analysis.groups)}
-    steps: list[tuple[int, ...]] = []
-    for groups, rows in clusters(analysis):
-        if any(group.in_step for group in groups):
-            order = removal_order(groups, rows, ranked.score, ranked.thinning)
-            steps += [step.classes for step in order]
-            continue
-        for group in groups:
-            one_by_one = least_first(group.alone, ranked.score)
-            stays[one_by_one[: budget[numbers[group.name]]]] = False
-    _take(analysis, steps, budget, stays)
-    if not leaves_something(analysis, stays):
-        stays[:] = True
-        guard = Guard(analysis)
-        _take(analysis, [step.classes for step in ranked.steps()], budget, stays, guard)
-    return stays
-
-
-def _take(
-    analysis: Analysis,
-    steps: Iterable[tuple[int, ...]],
-    budget: Sequence[int],
-    stays: np.ndarray,
-    guard: Guard | None = None,
-) -> None:
-    """Clear in ``stays`` what steps take away, as far as each group has a budget for it."""
-    there, budget = stays.tolist(), list(budget)
-    of = analysis.group_of_class.tolist()
-    for step in steps:  # plain Python: most steps take one channel
-        fresh = [one for one in step if there[one]]
-        takes: dict[int, int] = {}
-        for one in fresh:
-            takes[of[one]] = takes.get(of[one], 0) + 1
-        takes.pop(-1, None)
-        fits = all(n <= budget[group] for group, n in takes.items())
-        if fits and (guard is None or guard.remove(fresh)):
-            for one in fresh:
-                there[one] = False
-            for group, n in takes.items():
-                budget[group] -= n
-    stays[:] = there
 
 
 def first_to_meet(

@@ -19,8 +19,9 @@ import numpy as np
 import torch
 
 from graphprune.analysis.groups import Analysis
-from graphprune.choosing.budget import Choice, choose, clusters, require_groups
+from graphprune.choosing.budget import Choice, choose, require_groups
 from graphprune.choosing.guard import Guard
+from graphprune.choosing.order import clusters
 from graphprune.choosing.plan import plan_from_classes
 from graphprune.choosing.target import AutoTarget, Target
 from graphprune.choosing.thinning import FREELY, Step, Thinning, removal_order

@@ -148,6 +148,8 @@ def _removed(matrix: np.ndarray, positions: Any, rows: Any) -> np.ndarray:
     else:
         gone[:, list(positions)] = False
     result: np.ndarray = matrix[gone]
+    if len(matrix) == 1:  # what is kept of rows and of their columns says which of both went
+        result = np.setdiff1d(result, matrix[~gone])
     return result
 
 

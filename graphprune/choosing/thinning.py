@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from graphprune.analysis.channels import ChannelGroup
+from graphprune.analysis.channels import ChannelGroup, Kind
 from graphprune.analysis.units import Block
 from graphprune.errors import TargetError
 
@@ -84,6 +84,15 @@ _AUTOMATIC = (8, 4, 2, 1)
 _FINE = 8
 
 
+_STAY = {
+    "both": (),
+    "whole": (Kind.COLUMN_OF_MANY,),
+    "inside": (Kind.ROW,),
+    "keep": (Kind.ROW, Kind.COLUMN, Kind.COLUMN_OF_MANY),
+}
+"""Channels of heads whose columns are shared that each policy leaves alone."""
+
+
 class Step(NamedTuple):
     """One removal.
 
@@ -114,20 +123,27 @@ def removal_order(
     """
     blocks = [block for group in groups for block in group.in_step]
     single = [block.cells[0] for block in blocks if len(block.cells) == 1]
-    alone = least_first(np.concatenate([*(group.alone for group in groups), *single]), score)
+    may_go = [alone(group, thinning.heads) for group in groups]
+    plain = least_first(np.concatenate([*may_go, *single]), score)
     orders: list[Sequence[Step]] = []
     if thinning.round_to == 1:
-        values = score[alone].tolist()
+        values = score[plain].tolist()
         orders.append(
-            [Step(value, (one,), 1) for value, one in zip(values, alone.tolist(), strict=True)]
+            [Step(value, (one,), 1) for value, one in zip(values, plain.tolist(), strict=True)]
         )
     else:
-        of_each = [alone[np.isin(alone, group.channels)] for group in groups]
+        of_each = [plain[np.isin(plain, group.channels)] for group in groups]
         orders += [_in_batches(each, score, thinning.step(each.size)) for each in of_each]
     rowed = list(dict.fromkeys(block for block in blocks if len(block.cells) > 1))
     if rowed and thinning.heads != "keep":
         orders.append(list(_Rectangles(rowed, rows, score, thinning)))
     return list(heapq.merge(*orders, key=lambda step: step.value))
+
+
+def alone(group: ChannelGroup, heads: str) -> np.ndarray:
+    """Channels of a group that may go by themselves, int64, 1-D; ``heads`` is one of HEADS."""
+    found: np.ndarray = group.alone[~np.isin(group.kinds, _STAY[heads])]
+    return found
 
 
 def least_first(classes: np.ndarray, score: np.ndarray) -> np.ndarray:

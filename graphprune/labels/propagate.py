@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import fx
 
 from graphprune.errors import UsageError
 from graphprune.graph.chance import draws
 from graphprune.graph.values import get_tensor, is_free, shape_of
+from graphprune.labels.divided import Division, Place, divide
 from graphprune.labels.slots import Labels, clean, varying
 from graphprune.rules.context import Context
 from graphprune.rules.contraction import is_kernel
@@ -16,20 +19,24 @@ from graphprune.rules.rule import NodeLabels
 from graphprune.rules.table import find_rule
 
 
-def propagate(module: fx.GraphModule) -> Context:
+def propagate(module: fx.GraphModule, divisions: Mapping[Place, Division] | None = None) -> Context:
     """Label every tensor of the graph. Needs shapes only: fake tensors serve.
 
     Graph inputs carry no labels and outputs are pinned, so neither ever changes shape. An op
     without a rule pins whatever reaches it.
+
+    Args:
+        module: the graph.
+        divisions: dimensions of parameters to be labelled by column and by row.
     """
-    context = Context()
+    context = Context(divisions=divisions or {})
     readers = _readers(module)
     for node in module.graph.nodes:
         context.node = node
         if node.op == "get_attr":
             if node not in context.labels:  # all that read one tensor have its one set of atoms
                 together = readers.get(node, [])
-                leaf: NodeLabels = _new_leaf(context, together) if together else ()
+                leaf: NodeLabels = _leaf(context, together) if together else ()
                 context.labels.update(dict.fromkeys(together or [node], leaf))
         elif node.op == "output":
             for result in node.all_input_nodes:
@@ -59,6 +66,14 @@ def _readers(module: fx.GraphModule) -> dict[fx.Node, list[fx.Node]]:
         if isinstance(node.meta.get("val"), torch.Tensor):
             found.setdefault(id(get_tensor(module, str(node.target))), []).append(node)
     return {node: together for together in found.values() for node in together}
+
+
+def _leaf(context: Context, together: list[fx.Node]) -> Labels:
+    name = str(together[0].target)
+    labels = _new_leaf(context, together)
+    labels, divided = divide(context.store, name, labels, context.divisions)
+    context.divided |= divided
+    return labels
 
 
 def _new_leaf(context: Context, together: list[fx.Node]) -> Labels:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import fx
 from graphprune.graph.replay import replay_movement
 from graphprune.graph.values import concrete_int, is_tensor, shape_of, source_line, static_dims
 from graphprune.labels.atoms import AtomStore, PinRecord
+from graphprune.labels.divided import Divided, Division, Place
 from graphprune.labels.slots import Labels, Shape, Slot, along, clean, compact, first_along, varying
 from graphprune.rules.joining import Join
 from graphprune.rules.rule import NodeLabels
@@ -47,6 +48,9 @@ class Context:
         products: by contraction node, the index space of each product in it (for counting MACs).
         producers: (node, slot) of the channels that a contraction, lookup or table brings forth.
         node: the graph node whose rule is running.
+        shared: grids whose columns have met a tensor that all rows share.
+        divisions: dimensions of parameters to be labelled by column and by row.
+        divided: the atoms of those that have been.
     """
 
     store: AtomStore = field(default_factory=AtomStore)
@@ -54,6 +58,9 @@ class Context:
     products: dict[fx.Node, list[Product]] = field(default_factory=dict)
     producers: list[tuple[fx.Node, Slot]] = field(default_factory=list)
     node: fx.Node | None = None
+    shared: list[Slot] = field(default_factory=list)
+    divisions: Mapping[Place, Division] = field(default_factory=dict)
+    divided: dict[Place, Divided] = field(default_factory=dict)
 
     # -- reading -------------------------------------------------------------------------------
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from graphprune.labels.slots import Labels, Shape, Slot, clean, first_along, varying
 
 if TYPE_CHECKING:
@@ -15,6 +17,21 @@ if TYPE_CHECKING:
 def _last_first(found: tuple[tuple[int, ...], Slot]) -> int:
     """Key that sorts slots with the dimensions along which they vary by the last of these."""
     return -max(found[0], default=0)
+
+
+def _same_pattern(one: Slot, other: Slot) -> bool:
+    """Whether two slots of one shape have equal channels in the same places.
+
+    Of rows and columns that lie along one dimension, rows meet rows.
+    """
+    return one.shape == other.shape and bool((_pattern(one) == _pattern(other)).all())
+
+
+def _pattern(slot: Slot) -> np.ndarray:
+    """By place, where its channel comes first; int64, 1-D."""
+    _, first, number = np.unique(slot.numpy(), return_index=True, return_inverse=True)
+    result: np.ndarray = first[number.reshape(-1)]
+    return result
 
 
 @dataclass
@@ -84,7 +101,8 @@ class Join:
             for slot in sorted(
                 labels, key=lambda s: (set(varying(s)) not in known, -max(varying(s), default=0))
             ):
-                if not any(self._meet(entry, slot, index) for entry in earlier):
+                alike = sorted(earlier, key=lambda entry: not _same_pattern(entry.slot, slot))
+                if not any(self._meet(entry, slot, index) for entry in alike):
                     self._joined.append(_Joined(slot, {index: set(varying(slot))}))
         result: list[Slot] = []
         rows: list[Slot] = []
@@ -118,6 +136,7 @@ class Join:
         last = max(varying(inner))
         if last == max(varying(outer)):
             self._context.unite(inner, outer, self._reason)  # the same columns in every row
+            self._context.shared.append(outer)
             return inner
         rows = self._context.store.rows_of(outer, [d for d in varying(outer) if d > last])
         self._context.unite(inner, rows, self._reason)

@@ -64,10 +64,14 @@ def label_expand(context: Context, node: fx.Node) -> NodeLabels:
     """expand, repeat: an index repeated for every channel is as long as there are channels.
 
     Only where such an index is all that it makes: else what the size should agree with is unknown.
+    Where rows are labelled apart from their columns, the one key head of all queries is as many
+    rows as there are queries. (Several key heads are rows themselves, each for its queries.)
     """
     moved = label_move(context, node)
     assert isinstance(moved, tuple)
-    if not _only_an_index(node):
+    dims = {dim for slot in moved for dim in varying(slot)}
+    one_row = bool(context.divisions) and len(dims) == 1
+    if not one_row and not _only_an_index(node):
         return moved
     source: Any = node.args[0]
     made, given = shape_of(node), shape_of(source)

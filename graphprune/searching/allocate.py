@@ -13,9 +13,7 @@ from graphprune.analysis.groups import Analysis
 from graphprune.choosing.budget import (
     TOLERANCE,
     Choice,
-    Removal,
     by_class,
-    clusters,
     first_to_meet,
     meet,
     note_for,
@@ -23,6 +21,7 @@ from graphprune.choosing.budget import (
 )
 from graphprune.choosing.cost import cost_model
 from graphprune.choosing.guard import Guard
+from graphprune.choosing.order import Removal, clusters
 from graphprune.choosing.plan import plan_from_classes
 from graphprune.choosing.ranking import rank_steps
 from graphprune.choosing.target import Target

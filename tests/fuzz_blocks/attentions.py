@@ -291,3 +291,35 @@ def rotary(place: Place, a: int, b: int) -> nn.Module:
         sine=angle.sin(),
         **_projections(place, heads, size),
     )
+
+
+@block()
+def partly_rotary(place: Place, a: int, b: int) -> nn.Module:
+    """Rotary positions of half of each head; heads packed with their keys, or one key for all."""
+    heads, size = 1 + a % 4, 4
+    angle = torch.rand(place.tokens, size // 4).repeat(1, 2)
+
+    def turned(m: Any, x: Tensor) -> Tensor:
+        front, back = x[..., : size // 2], x[..., size // 2 :]
+        left, right = front.chunk(2, -1)
+        front = front * m.cosine + torch.cat([-right, left], -1) * m.sine
+        return torch.cat([front, back], -1)
+
+    def forward(m: Any, x: Tensor) -> Tensor:
+        tokens = m.norm(to_tokens(x))
+        if b % 2:
+            q, k, v = m.packed(tokens).unflatten(2, (heads, -1)).transpose(1, 2).chunk(3, -1)
+        else:
+            q, k, v = _heads(m.q(tokens), heads), _heads(m.k(tokens), 1), _heads(m.v(tokens), 1)
+        q, k = turned(m, q), turned(m, k)
+        if b % 4 == 2:
+            shape = (x.shape[0], heads, place.tokens, size)
+            k, v = k.expand(shape), v.expand(shape)
+        y = (q @ k.mT * 0.5).softmax(-1) @ v
+        return x + to_map(m.out(_joined(y)), place)
+
+    parts = _projections(place, heads, size, 1)
+    if b % 2:
+        parts = {"norm": parts["norm"], "out": parts["out"]}
+        parts["packed"] = nn.Linear(place.width, 3 * heads * size)
+    return Made(place.width, forward, **parts, cosine=angle.cos(), sine=angle.sin())

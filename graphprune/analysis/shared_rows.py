@@ -1,0 +1,118 @@
+"""Rows that share their columns: heads whose size is fixed by one tensor that all of them use.
+
+Cosines and sines of rotary positions, the weight of a norm of queries, or the one key head of
+multi-query attention make channel d of every head one channel. What is left of the heads is no grid
+then, and none of them could go. So the projections are labelled once more, each with two slots
+along one dimension: one for the columns that the rows share, one for the rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from graphprune.analysis.channels import Kind
+from graphprune.labels.divided import Divided, Division, Place
+from graphprune.labels.slots import Labels, Shape, Slot, varying
+from graphprune.rules.context import Context
+
+Leaves = Mapping[str, tuple[Labels, Shape]]
+Divisions = dict[Place, Division]
+
+
+def find_divisions(context: Context, leaves: Leaves, class_of: np.ndarray) -> Divisions:
+    """Dimensions of parameters that are rows of shared columns, and are not labelled so yet.
+
+    Args:
+        context: of the labelled graph.
+        leaves: labels and shape of every parameter and buffer.
+        class_of: class of each atom, int64, shape (atoms + 1,).
+    """
+    width_of = np.zeros(int(class_of.max(initial=0)) + 2, dtype=np.int64)
+    for slot in context.shared:
+        classes = class_of[slot.numpy()]
+        width_of[classes] = np.maximum(width_of[classes], _pitch(slot))
+    for place, divided in context.divided.items():
+        width_of[class_of[divided.columns.numpy()]] = context.divisions[place].width
+    found = {}
+    for name, (labels, _) in leaves.items() if width_of.any() else ():
+        for slot in labels:
+            dims = varying(slot)
+            if len(dims) != 1 or int(slot.min()) < 0 or (name, dims[0]) in context.divided:
+                continue
+            classes = class_of[slot.numpy().reshape(-1)]
+            division = _divide(classes, int(width_of[classes].max()) or _own_pitch(classes))
+            if division is not None:
+                found[name, dims[0]] = division
+    return found
+
+
+def _pitch(grid: Slot) -> int:
+    """How far its rows lie apart in the dimension that they are cut from, 0 if not evenly."""
+    atoms = grid.numpy().reshape(-1, grid.shape[varying(grid)[-1]])[:, 0]
+    steps = np.unique(np.diff(atoms))
+    return max(int(steps[0]), 0) if steps.size == 1 else 0
+
+
+def _own_pitch(classes: np.ndarray) -> int:
+    """The least distance between equal channels, 0 where they are side by side or all differ."""
+    order = np.argsort(classes, kind="stable")
+    steps = np.diff(order)[np.diff(classes[order]) == 0]
+    least = int(steps.min(initial=classes.size))
+    return least if 1 < least < classes.size else 0
+
+
+def _divide(classes: np.ndarray, width: int) -> Division | None:
+    """Rows of ``width`` channels each, if any share their columns and all of the sharing is that.
+
+    Rows that share some of their columns are made to share all of them.
+    """
+    if not width or classes.size % width or classes.size == width:
+        return None
+    places = np.arange(classes.size)
+    rows, columns = places // width, places % width
+    _, number, times = np.unique(classes, return_inverse=True, return_counts=True)
+    if times.max() == 1:
+        return None
+    size = number.max() + 1
+    in_rows = coo_matrix((np.ones(places.size), (number, rows)), (size, rows[-1] + 1)).tocsr()
+    in_columns = coo_matrix((np.ones(places.size), (number, columns)), (size, width)).tocsr()
+    each = in_rows.getnnz(axis=1)
+    if each.max() == 1 or (each * in_columns.getnnz(axis=1) != times).any():
+        return None
+    _, cluster = connected_components(in_rows.T @ in_rows, directed=False)
+    _, shared = np.unique(cluster[rows] * width + columns, return_inverse=True)
+    return Division(rows, shared, width)
+
+
+def removable(leaves: Leaves, free: np.ndarray) -> float:
+    """How many elements of parameters may go, by each dimension; ``free`` is bool by atom."""
+    total = 0.0
+    for labels, shape in leaves.values():
+        masks: dict[tuple[int, ...], np.ndarray] = {}
+        for slot in labels:
+            dims = varying(slot)
+            masks[dims] = masks.get(dims, np.False_) | free[slot.numpy()]
+        total += math.prod(shape) * sum(float(mask.mean()) for mask in masks.values())
+    return total
+
+
+def kinds_of_rows(class_of: np.ndarray, classes: int, divided: Iterable[Divided]) -> np.ndarray:
+    """The :class:`Kind` of each class, int8, where dimensions are labelled by column and by row."""
+    found = np.full(classes, Kind.PLAIN, dtype=np.int8)
+    for each in divided:
+        found[class_of[each.columns.numpy()]] = Kind.COLUMN_OF_MANY
+        found[class_of[each.rows.numpy()]] = Kind.ROW
+    return found
+
+
+def kinds_of_columns(class_of: np.ndarray, classes: int, shared: Iterable[Slot]) -> np.ndarray:
+    """The :class:`Kind` of each class, int8, where no row goes; ``shared`` are slots of columns."""
+    found = np.full(classes, Kind.PLAIN, dtype=np.int8)
+    for slot in shared:
+        found[class_of[slot.numpy()]] = Kind.COLUMN
+    return found

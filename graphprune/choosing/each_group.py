@@ -1,0 +1,116 @@
+"""The same fraction of every channel group: target ``channels``."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from graphprune.analysis.channels import ChannelGroup, Kind
+from graphprune.analysis.groups import Analysis
+from graphprune.choosing.guard import Guard, leaves_something
+from graphprune.choosing.order import Ranked, clusters
+from graphprune.choosing.thinning import alone, least_first
+from graphprune.labels.slots import varying
+
+
+def thin_each_group(ranked: Ranked, fraction: float) -> tuple[np.ndarray, float]:
+    """Classes that stay of each group, bool by class, and the fraction of all channels they are.
+
+    No group has a say in another's channels unless a tensor would be left without any.
+    """
+    analysis = ranked.analysis
+    nearest = ranked.thinning.nearest
+    budget = [g.size - nearest(g.size * fraction, g.size) for g in analysis.groups]
+    stays = np.ones(analysis.classes, dtype=bool)
+    numbers = {group.name: number for number, group in enumerate(analysis.groups)}
+    heads = []
+    for cluster in clusters(analysis):
+        if any(group.in_step or group.kinds.any() for group in cluster[0]):
+            heads.append(cluster)
+            continue
+        for group in cluster[0]:
+            one_by_one = least_first(alone(group, ranked.thinning.heads), ranked.score)
+            stays[one_by_one[: budget[numbers[group.name]]]] = False
+    grids = _Grids(ranked, fraction)
+    steps = [step.classes for step in ranked.steps(heads)]
+    _take(analysis, steps, budget, stays, grids.fits)
+    if not leaves_something(analysis, stays):
+        stays[:] = True
+        grids, guard = _Grids(ranked, fraction), Guard(analysis)
+        every = [step.classes for step in ranked.steps()]
+        _take(analysis, every, budget, stays, lambda one: grids.fits(one) and guard.remove(one))
+    kept = sum(grids.share(group, stays) * group.size for group in analysis.groups)
+    return stays, kept / sum(group.size for group in analysis.groups)
+
+
+def _take(
+    analysis: Analysis,
+    steps: Iterable[tuple[int, ...]],
+    budget: Sequence[int],
+    stays: np.ndarray,
+    may_go: Callable[[list[int]], bool],
+) -> None:
+    """Clear in ``stays`` what steps take away, as far as each group has a budget for it."""
+    there, budget = stays.tolist(), list(budget)
+    of = analysis.group_of_class.tolist()
+    for step in steps:  # plain Python: most steps take one channel
+        fresh = [one for one in step if there[one]]
+        takes: dict[int, int] = {}
+        for one in fresh:
+            takes[of[one]] = takes.get(of[one], 0) + 1
+        takes.pop(-1, None)
+        if all(n <= budget[group] for group, n in takes.items()) and may_go(fresh):
+            for one in fresh:
+                there[one] = False
+            for group, n in takes.items():
+                budget[group] -= n
+    stays[:] = there
+
+
+class _Grids:
+    """Dimensions of rows and columns that are groups of their own: both take from one budget."""
+
+    def __init__(self, ranked: Ranked, fraction: float) -> None:
+        analysis = ranked.analysis
+        self._slots: list[list[np.ndarray]] = []
+        self._of: dict[int, list[int]] = defaultdict(list)
+        self._gone: list[np.ndarray] = []
+        self._budget: list[int] = []
+        for name, dim in analysis.context.divided:
+            width = analysis.context.divisions[name, dim].width
+            labels, shape = analysis.leaves[name]
+            slots = [
+                analysis.slot_classes(slot).reshape(-1)
+                for slot in labels
+                if varying(slot) == (dim,)
+            ]
+            for one in np.unique(np.concatenate(slots)).tolist():
+                self._of[one].append(len(self._slots))
+            self._slots.append(slots)
+            self._gone.append(np.zeros(shape[dim], dtype=bool))
+            stays = ranked.thinning.nearest(width * fraction, width)
+            self._budget.append((width - stays) * (shape[dim] // width))
+
+    def fits(self, classes: Sequence[int]) -> bool:
+        """Take classes away if each dimension has a budget for it; says whether it has."""
+        after = {}
+        for number in {number for one in classes for number in self._of.get(one, ())}:
+            gone = self._gone[number].copy()
+            for slot in self._slots[number]:
+                gone |= np.isin(slot, classes)
+            if gone.sum() > self._budget[number]:
+                return False
+            after[number] = gone
+        for number, gone in after.items():
+            self._gone[number] = gone
+        return True
+
+    def share(self, group: ChannelGroup, stays: np.ndarray) -> float:
+        """What part of a group stays: of columns, with the rows that are left."""
+        columns = group.alone[group.kinds == Kind.COLUMN_OF_MANY]
+        numbers = {number for one in columns.tolist() for number in self._of[one]}
+        if numbers:
+            return 1 - float(np.mean([self._gone[number].mean() for number in numbers]))
+        return float(stays[group.channels].mean())
