@@ -51,6 +51,8 @@ class FuseMoves(GraphPass):
         return PassResult(graph_module, modified)
 
 
+_LIFTED = (aten.lift_fresh_copy.default, aten.lift_fresh.default)
+
 Found = tuple[fx.Node, int, torch.Tensor]
 """Source, dimension and positions of an index_select."""
 
@@ -68,6 +70,8 @@ def _as_selection(node: fx.Node) -> Found | None:
         dim, index = given[0], indices[given[0]]
     else:
         return None
+    if isinstance(index, fx.Node) and index.target in _LIFTED and not _written(index):
+        index = index.args[0]  # a list of numbers in the user's code
     positions = constant_of(index)
     own = isinstance(index, fx.Node) and str(index.target).startswith(_PREFIX)
     if positions is None or own or positions.ndim != 1 or positions.dtype is not torch.int64:
