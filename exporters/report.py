@@ -47,18 +47,20 @@ class Measured:
 class GroupRow:
     """A channel group before and after.
 
-    ``members`` are ``parameter[dim]``. Where switches were learned, ``importance`` holds the least,
-    the expected and the greatest importance of each channel (90 % credible intervals), ``kept`` the
-    numbers of the channels that stayed, and ``separated`` the share of pairs, one gone and one
-    kept, whose intervals do not overlap; None where nothing went. With target ``auto``, ``below``
-    holds the probability of each channel to lie below the cut-off.
+    ``members`` are ``parameter[dim]``. ``importance`` is what each channel was ranked by, ``kept``
+    the numbers of those that stayed. Where the method knows how sure it is, ``intervals`` holds the
+    least and the greatest importance (90 % credible intervals) of the channels that it measured,
+    which are the first ones, and ``separated`` the share of pairs, one gone and one kept, whose
+    intervals do not overlap; None where nothing went or nothing is known. With target ``auto``,
+    ``below`` holds the probability of each channel to lie below the cut-off.
     """
 
     name: str
     before: int
     after: int
     members: tuple[str, ...] = ()
-    importance: tuple[tuple[float, float, float], ...] = ()
+    importance: tuple[float, ...] = ()
+    intervals: tuple[tuple[float, float], ...] = ()
     kept: tuple[int, ...] = ()
     separated: float | None = None
     below: tuple[float, ...] = ()
@@ -99,6 +101,7 @@ class Report:
         files: SHA-256 in hex, by file name.
         versions: of Python and the libraries.
         notes: anything a reader must know, such as "no data: l2 was used".
+        certainty: what the groups' intervals are, or that the method gives none.
         trials: of a search, the best allocations that were tried.
     """
 
@@ -117,6 +120,7 @@ class Report:
     versions: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     trials: tuple[TrialRow, ...] = ()
+    certainty: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for ``json.dump``, with the kind and the version of the format."""
@@ -158,6 +162,8 @@ class Report:
             console.print(trials_table(self.trials))
         if any(group.before != group.after for group in self.groups):
             console.print(_groups_table(self.groups))
+            if self.certainty and not any(group.intervals for group in self.groups):
+                console.print(Text(self.certainty, style="dim"))
         if self.pinned:
             console.print(_held_text(self.pinned))
         if self.certificate is not None:
@@ -184,7 +190,9 @@ def versions() -> dict[str, str]:
 
 
 def _from_json(data: dict[str, Any]) -> Report:
-    values = {f.name: data[f.name] for f in dataclasses.fields(Report) if f.name != "trials"}
+    later = {"trials", "certainty"}
+    values = {f.name: data[f.name] for f in dataclasses.fields(Report) if f.name not in later}
+    values["certainty"] = str(data.get("certainty", ""))
     values["models"] = {name: Measured(**row) for name, row in data["models"].items()}
     values["groups"] = tuple(_group(row) for row in data["groups"])
     values["pinned"] = tuple(PinRow(**row) for row in data["pinned"])
@@ -201,7 +209,11 @@ def _from_json(data: dict[str, Any]) -> Report:
 def _group(row: dict[str, Any]) -> GroupRow:
     lists = {"members": tuple(row["members"])}
     lists |= {name: tuple(row.get(name, ())) for name in ("kept", "below")}
-    importance = tuple((low, mean, high) for low, mean, high in row.get("importance", ()))
+    lists["intervals"] = tuple(map(tuple, row.get("intervals", ())))
+    importance = tuple(row.get("importance", ()))
+    if importance and not isinstance(importance[0], float | int):  # once both were one list
+        lists["intervals"] = tuple((low, high) for low, _, high in importance)
+        importance = tuple(value for _, value, _ in importance)
     return GroupRow(**(row | lists | {"importance": importance}))
 
 

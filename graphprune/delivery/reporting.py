@@ -6,7 +6,6 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from graphprune.analysis.groups import Analysis
 from graphprune.analysis.held import held_back
@@ -48,32 +47,29 @@ def make_report(result: Compressed) -> Report:
         versions=versions(),
         notes=(*stages.notes, *([doubt] if doubt else [])),
         trials=stages.trials,
+        certainty=stages.scores.certainty,
     )
 
 
 def _group_rows(result: Compressed) -> tuple[GroupRow, ...]:
     stages, widths = result.stages, result.plan.widths
-    learned, below = stages.scores.learned, stages.choice.below
+    intervals, below = stages.scores.intervals, stages.choice.below
     stays = result.plan.classes(stages.analysis)
     rows = []
     for group in stages.analysis.groups:
         members = tuple(f"{member.parameter}[{member.dim}]" for member in group.members)
-        row = GroupRow(group.name, *widths[group.name], members)
+        importance = tuple(stages.scores.by_group[group.name].tolist())
         kept = tuple(np.flatnonzero(stays[group.channels]).tolist())
-        if learned is not None and group.name in learned.intervals:
-            low, high = learned.intervals[group.name]
-            bounds = zip(
-                low.tolist(), learned.scores[group.name].tolist(), high.tolist(), strict=True
-            )
+        row = GroupRow(group.name, *widths[group.name], members, importance, kept=kept)
+        if group.name in intervals:
+            bounds = intervals[group.name]
             row = dataclasses.replace(
                 row,
-                importance=tuple(bounds),
-                kept=kept,
-                separated=separated(torch.stack([low, high]), stays[group.channels][: len(low)]),
+                intervals=tuple((low, high) for low, high in bounds.T.tolist()),
+                separated=separated(bounds, stays[group.channels][: bounds.shape[1]]),
             )
         if group.name in below:
-            unsure = tuple(below[group.name].tolist())
-            row = dataclasses.replace(row, kept=kept, below=unsure)
+            row = dataclasses.replace(row, below=tuple(below[group.name].tolist()))
         rows.append(row)
     return tuple(rows)
 

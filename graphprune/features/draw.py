@@ -145,6 +145,7 @@ def draw_features(  # noqa: PLR0913
         found=len(analysis.groups),
         token_grid=config.token_grid,
         notes=tuple(notes),
+        certainty=scores.certainty,
     )
 
 
@@ -164,7 +165,7 @@ def _group_features(
     name: str, view: View, order: list[int], scores: Scores, seen: Sequence[Seen], channels: int
 ) -> GroupFeatures:
     importance = scores.by_group[name]
-    intervals = scores.learned.intervals.get(name) if scores.learned is not None else None
+    intervals = scores.intervals.get(name)
     most, least = ends(order, channels)
 
     def shown(number: int) -> Channel:
@@ -194,6 +195,7 @@ def _group_features(
         most=tuple(map(shown, most)),
         least=tuple(map(shown, least)),
         importance=importance.double().cpu().numpy(),
+        intervals=intervals.double().cpu().numpy() if intervals is not None else None,
         separated=apart,
     )
 

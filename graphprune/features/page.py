@@ -11,6 +11,7 @@ import numpy as np
 from graphprune.features.forms import Form, form_of, input_form
 from graphprune.features.observe import NEGLIGIBLE
 from graphprune.features.pictures import MOST_POINTS, Scale, bar, colour_map, line, photograph
+from graphprune.features.ranking import importance_chart
 from graphprune.features.result import Activation, Channel, Features, GroupFeatures, ShownInput
 from graphprune.features.style import STYLE
 from graphprune.importance.credibility import INDISTINCT, LEVEL
@@ -56,6 +57,7 @@ def _head(features: Features, side: int) -> str:
         "least important ones on the right. All pictures of a group share one scale. Inputs are "
         "stretched from their least to their greatest value. What is larger than "
         f"{side} × {side}, or a row longer than {MOST_POINTS}, is averaged to that.</p>\n"
+        + (f"<p>{escape(features.certainty)}.</p>\n" if features.certainty else "")
         + (f'<ul class="notes">{notes}</ul>\n' if notes else "")
         + f'<p class="soft">graphprune {escape(version("graphprune"))}</p>'
     )
@@ -88,7 +90,8 @@ def _section(number: int, group: GroupFeatures, features: Features, side: int) -
         rows.append(f"<tr>{''.join(cells)}</tr>")
     return (
         f'<section id="group-{number}">\n<h2>{escape(group.name)}</h2>\n{_about(group)}\n'
-        f"<p>Each picture: {escape(words)}.</p>\n{_legend(scale, every)}\n{_importance(group)}\n"
+        f"<p>Each picture: {escape(words)}.</p>\n{_legend(scale, every)}\n"
+        f"{importance_chart(group)}\n"
         f'<div class="scroll"><table>\n{_table_head(group)}\n<tbody>\n'
         + "\n".join(rows)
         + "\n</tbody></table></div>\n</section>"
@@ -129,33 +132,6 @@ def _legend(scale: Scale, forms: list[Form]) -> str:
     return (
         f'<p class="legend">Scale: <span>{scale.low:.4g}</span>{ramp}'
         f'<span>{scale.high:.4g}</span><span class="soft">{note}</span></p>'
-    )
-
-
-def _importance(group: GroupFeatures) -> str:
-    """All channels' importance as bars in order, those shown marked."""
-    ranking = np.argsort(-group.importance, kind="stable")
-    order = np.nan_to_num(group.importance[ranking])
-    low, high = min(0.0, float(order.min())), max(0.0, float(order.max()))
-    tops = 40 * (1 - (order - low) / ((high - low) or 1.0))
-    zero = 40 * (1 - (0 - low) / ((high - low) or 1.0))
-    width = 320 / len(order)
-    shown = {channel.number for channel in (*group.most, *group.least)}
-    kinds = ["shown" if number in shown else "rest" for number in ranking.tolist()]
-    bars = "".join(
-        f'<rect class="{kind}" x="{n * width:.2f}" y="{min(top, zero):.1f}" '
-        f'width="{width:.2f}" height="{abs(zero - top):.1f}"/>'
-        for n, (kind, top) in enumerate(zip(kinds, tops.tolist(), strict=True))
-    )
-    label = f"importance of all {len(order)} channels in order, from {order[0]:.4g} to "
-    label += f"{order[-1]:.4g}"
-    under = "each picture's head gives rank and importance"
-    if any(channel.interval is not None for channel in (*group.most, *group.least)):
-        under += f", with the {LEVEL:.0%} credible interval"
-    return (
-        f'<svg class="rank" viewBox="0 0 320 40" preserveAspectRatio="none" role="img" '
-        f'aria-label="{label}">{bars}</svg>\n'
-        f'<p class="soft">{label[0].upper()}{label[1:]}; those shown in colour; {under}.</p>'
     )
 
 

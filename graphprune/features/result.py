@@ -70,6 +70,7 @@ class GroupFeatures:
         importance: of all channels, (size,).
         separated: share of the pairs (one of ``most``, one of ``least``) whose intervals do not
             overlap; None without intervals.
+        intervals: least and greatest importance of the first n channels, (2, n); None: not known.
     """
 
     name: str
@@ -86,6 +87,7 @@ class GroupFeatures:
     least: tuple[Channel, ...]
     importance: np.ndarray
     separated: float | None
+    intervals: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +119,7 @@ class Features:
         found: how many groups there are.
         token_grid: (extra, height, width) of token positions as the user gave them.
         notes: lines that a reader must know.
+        certainty: what the intervals are, or that the method gives none.
     """
 
     source: str
@@ -126,6 +129,7 @@ class Features:
     found: int
     token_grid: tuple[int, int, int] | None = None
     notes: tuple[str, ...] = ()
+    certainty: str = ""
 
     def to_html(self) -> str:
         """One page that holds everything it shows and loads nothing."""

@@ -39,6 +39,7 @@ svg .zero { stroke: var(--soft); stroke-width: .6; stroke-dasharray: 2 2; }
 svg .above { fill: var(--above); } svg .below { fill: var(--below); }
 svg.rank { width: 20rem; max-width: 100%; height: 4rem; display: block; }
 svg.rank .rest { fill: var(--soft); opacity: .5; } svg.rank .shown { fill: var(--accent); }
+svg.rank .whisker { stroke: var(--text); stroke-width: 1; vector-effect: non-scaling-stroke; }
 .legend { display: flex; gap: .5rem; align-items: center; flex-wrap: wrap; }
 .ramp { width: 10rem; height: .9rem; border: 1px solid var(--edge); }
 """

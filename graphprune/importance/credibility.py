@@ -40,6 +40,23 @@ def separated(intervals: torch.Tensor, kept: np.ndarray) -> float | None:
     return float(above.mean() / stays.size)
 
 
+def certainty(method: str, *, known: bool, learned: bool) -> str:
+    """What a report says of its importances: that they have intervals, or plainly that they do not.
+
+    Args:
+        method: that channels were ranked by.
+        known: whether it gave intervals.
+        learned: whether it learned switches.
+    """
+    if known:
+        return f"{method} gives {LEVEL:.0%} credible intervals of importance"
+    text = (
+        f"{method} gives no intervals: importance is one number for each channel, "
+        "and nothing says how sure the ranking is"
+    )
+    return f"{text}; LearnConfig(halves=True) tells for frozen weights" if learned else text
+
+
 def learn_longer(steps: int) -> str:
     """What to do where too little was learned; passes alone would not say, for batches differ."""
     return f"learn for more than {steps:,} steps (--switch-epochs)"

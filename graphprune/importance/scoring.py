@@ -14,6 +14,7 @@ from graphprune.analysis.groups import Analysis, analyse
 from graphprune.capturing.capture import Captured
 from graphprune.criteria.base import Evidence
 from graphprune.errors import ModelError
+from graphprune.importance.credibility import certainty
 from graphprune.importance.learn import LearnConfig, LearnResult, learn_switches
 from graphprune.importance.methods import Method, resolve_method
 from graphprune.io.loss import Loss
@@ -43,6 +44,17 @@ class Scores:
     learned: LearnResult | None = None
     notes: tuple[str, ...] = field(default=())
     trained: tuple[Captured, Analysis] | None = None
+
+    @property
+    def intervals(self) -> dict[str, torch.Tensor]:
+        """Intervals of the importance of groups' first channels, (2, n), where they are known."""
+        return self.learned.intervals if self.learned is not None else {}
+
+    @property
+    def certainty(self) -> str:
+        """What the intervals are, or that the method gives none; one line."""
+        learned = self.learned is not None and self.trained is None
+        return certainty(self.method, known=bool(self.intervals), learned=learned)
 
     @property
     def steps(self) -> int:

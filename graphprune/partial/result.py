@@ -164,6 +164,7 @@ def _report(result: PartialCompressed) -> PartialReport:
         seconds={name: round(value, 3) for name, value in known.clock.seconds.items()},
         versions=versions(),
         notes=known.notes,
+        certainty=next((report.certainty for report in own.values()), ""),
         why=known.why,
         parts=tuple(
             PartRow(
@@ -189,4 +190,4 @@ def _by_parameters(rows: Iterable[PinRow]) -> tuple[PinRow, ...]:
 
 def _within(part: str, row: GroupRow) -> GroupRow:
     members = tuple(f"{part}.{member}" for member in row.members)
-    return GroupRow(f"{part}.{row.name}", row.before, row.after, members)
+    return dataclasses.replace(row, name=f"{part}.{row.name}", members=members)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -59,6 +60,29 @@ def test_a_report_of_before_the_operators_were_noted_is_read(tmp_path: Path) -> 
     data["pinned"] = [{"parameter": "fc.weight", "dim": 0, "channels": 10, "reason": "x"}]
     (tmp_path / "report.json").write_text(json.dumps(data), encoding="utf-8")
     assert Report.load(tmp_path / "report.json").pinned == (PinRow("fc.weight", 0, 10, "x"),)
+
+
+def test_importance_is_read_with_and_without_intervals(tmp_path: Path) -> None:
+    known = GroupRow("a", 2, 1, ("a[0]",), (0.5, 2.0), ((0.1, 0.9), (1.0, 3.0)), (1,), 1.0)
+    plain = GroupRow("b", 2, 1, ("b[0]",), (0.5, 2.0), kept=(1,))
+    report = dataclasses.replace(_REPORT, groups=(known, plain), certainty="l2 gives no intervals")
+    report.write_json(tmp_path / "report.json")
+    assert Report.load(tmp_path / "report.json") == report
+    data = report.to_json()
+    assert data["groups"][1]["importance"] == (0.5, 2.0)
+    before = data["groups"][0] | {"importance": [[0.1, 0.5, 0.9], [1.0, 2.0, 3.0]]}
+    del before["intervals"], data["certainty"]
+    (tmp_path / "old.json").write_text(json.dumps(data | {"groups": [before]}), encoding="utf-8")
+    assert Report.load(tmp_path / "old.json").groups == (known,)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_summary_says_where_nothing_is_known_of_the_ranking(known: bool) -> None:
+    intervals = ((0.1, 0.9), (1.0, 3.0)) if known else ()
+    row = GroupRow("a", 2, 1, ("a[0]",), (0.5, 2.0), intervals, (1,), 1.0 if known else None)
+    text = _rendered(dataclasses.replace(_REPORT, groups=(row,), certainty="l2 gives no intervals"))
+    assert ("l2 gives no intervals" in text) != known
+    assert ("told apart" in text) == known
 
 
 def test_figures_that_are_not_numbers_are_not_written(tmp_path: Path) -> None:

@@ -134,13 +134,30 @@ def test_the_page_says_what_a_reader_must_know() -> None:
         "model.py:3",
         "held-out example 3, class 7",
         "channel 0 rank 1 importance 1 0.5 to 1.5",
-        "90% credible intervals",
+        "90% credible intervals that do not overlap",
         "cannot be told from chance",
         "4 × 4: dimension 2 downwards, dimension 3 to the right",
         "zero everywhere",
         "flat at 3",
     ):
         assert words in text, words
+
+
+def test_intervals_are_drawn_or_said_to_be_missing() -> None:
+    features = made(*[activation(np.full((4, 4), n), 2) for n in range(4)])
+    (group,) = features.groups
+    bounds = np.stack([group.importance[:5] - 0.25, group.importance[:5] + 0.25])
+    sure = dataclasses.replace(group, intervals=bounds)
+    unsure = "l2 gives no intervals"
+    page = Page(dataclasses.replace(features, groups=(sure,)).to_html())
+    whiskers = [a["d"] for tag, a in page.elements if tag == "path"]
+    # From 0, drawn at 40, to 1.25, at 0; the first bar's middle is at 320 / 7 / 2.
+    assert len(whiskers) == 5
+    assert whiskers[0] == "M22.86 16.0V0.0"
+    assert "lines are 90% credible intervals" in page.text
+    plain = Page(dataclasses.replace(features, certainty=unsure).to_html())
+    assert not [tag for tag, _ in plain.elements if tag == "path"]
+    assert unsure in plain.text
 
 
 def test_channels_that_nobody_reads_are_said_so() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from torch import distributions
 
 from graphprune import CompressConfig, LearnConfig, compress
@@ -98,10 +100,12 @@ def test_the_report_says_whether_the_posterior_supports_the_cut(enough: bool) ->
     result = compress(model, _data()[0][:2], method=method, data=_data(), config=config)
     assert isinstance(result, Compressed)
     (row,) = result.report.groups
-    assert len(row.importance) == 8
-    for low, mean, high in row.importance:
+    assert len(row.importance) == len(row.intervals) == 8
+    for (low, high), mean in zip(row.intervals, row.importance, strict=True):
+        assert low <= mean <= high
         assert low < high
         assert mean >= 0
+    assert result.report.certainty == "dirichlet gives 90% credible intervals of importance"
     assert len(row.kept) == 4
     doubts = [note for note in result.report.notes if "cannot be told from chance" in note]
     assert row.separated is not None
@@ -113,6 +117,33 @@ def test_the_report_says_whether_the_posterior_supports_the_cut(enough: bool) ->
     else:
         assert row.separated == 0
         assert doubts[0].startswith("the ranking of 1 channel group (0.weight)")
+
+
+@pytest.mark.parametrize("method", ["l2", "taylor", "l0", "gl", "random", "vcnp"])
+def test_every_method_reports_what_it_ranked_by(method: str) -> None:
+    config = CompressConfig(learn=LearnConfig(max_steps=2), batch_size=32)
+    x, y = _data()
+    result = compress(_classifier(4), x[:2], method=method, data=(x, y), config=config)
+    assert isinstance(result, Compressed)
+    report = result.report
+    (row,) = report.groups
+    assert torch.equal(
+        torch.tensor(row.importance, dtype=torch.float64),
+        result.stages.scores.by_group["0.weight"].double(),
+    )
+    gone = [row.importance[channel] for channel in range(8) if channel not in row.kept]
+    assert max(gone) <= min(row.importance[channel] for channel in row.kept)
+    if method == "vcnp":
+        assert len(row.intervals) == 8
+        assert row.separated is not None
+        return
+    assert row.intervals == ()
+    assert row.separated is None
+    assert report.certainty.startswith(f"{method} gives no intervals")
+    assert ("halves=True" in report.certainty) == (method in {"l0", "gl"})
+    stream = io.StringIO()
+    report.render(Console(file=stream, width=200))
+    assert f"{method} gives no intervals" in stream.getvalue()
 
 
 def test_the_evidence_survives_the_file(tmp_path: Path) -> None:

@@ -66,8 +66,9 @@ def test_a_right_ranking_is_told_from_chance_wherever_phi_starts(
 
 def test_kinds_without_a_posterior_have_intervals_too() -> None:
     (row,) = _compressed("l0", 2000, halves=True).report.groups
-    assert row.importance
-    assert all(low <= value <= high for low, value, high in row.importance)
+    assert len(row.intervals) == len(row.importance) > 0
+    pairs = zip(row.intervals, row.importance, strict=True)
+    assert all(low <= value <= high for (low, high), value in pairs)
 
 
 def test_auto_asks_both_halves(monkeypatch: pytest.MonkeyPatch) -> None:
