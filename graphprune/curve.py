@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
-from graphprune.analysis.groups import Analysis, analyse
-from graphprune.capturing.capture import Captured, capture
-from graphprune.choosing.budget import choose
+from graphprune.analysis.groups import Analysis
+from graphprune.capturing.capture import Captured
+from graphprune.choosing.cutoff import decide
 from graphprune.choosing.target import KINDS, Target
-from graphprune.choosing.thinning import FOR_HARDWARE, Thinning
+from graphprune.compressed import CompressConfig
 from graphprune.cutting import cut, prove
 from graphprune.delivery.measure import count_parameters, macs_per_example
-from graphprune.errors import TargetError, UsageError
-from graphprune.importance.learn import LearnConfig
+from graphprune.errors import DataError, TargetError, UsageError
 from graphprune.importance.methods import Method, resolve_method
-from graphprune.importance.scoring import Scores, ranking_batches, score_channels
+from graphprune.importance.scoring import Scores
 from graphprune.io import Loss
 from graphprune.partial.asked import whole_graph_for
-from graphprune.preconditions import check_values
-from graphprune.progress import Progress
+from graphprune.run import Run, begin
 from graphprune.training.evaluate import evaluate
-from graphprune.training.feed import Feed, prepared
 
 CONTROLS = ("l2", "random")
 FRACTIONS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
@@ -39,20 +35,15 @@ class CurveConfig:
         kind: the budget's: ``channels``, ``params`` or ``macs``.
         fractions: of it that stay, one point each.
         controls: methods to compare with.
-        ranking, thinning: what is compared and left, as :class:`graphprune.CompressConfig` has it.
-        batch_size: examples per batch.
-        learn: how switches are learned; its seed is that of everything random.
-        progress: called as ``progress(stage, done, total, figures)``.
+        compress: everything that decides what :func:`graphprune.compress` would cut: how switches
+            are learned, ranking, heads, widths, passes, seed. What it says of training and of
+            delivery plays no part.
     """
 
     kind: str = "macs"
     fractions: tuple[float, ...] = FRACTIONS
     controls: tuple[str, ...] = CONTROLS
-    ranking: str = "local"
-    thinning: Thinning = FOR_HARDWARE
-    batch_size: int = 64
-    learn: LearnConfig = field(default_factory=LearnConfig)
-    progress: Progress | None = None
+    compress: CompressConfig = field(default_factory=CompressConfig)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -144,27 +135,19 @@ def draw_curve(
         CertificateError: a small model is not proved equal to the masked original.
     """
     config = config or CurveConfig()
-    main, _ = resolve_method(method, data is not None)
+    if data is None:
+        raise DataError("a curve judges small models on held-out data; give --data (data=)")
+    main, _ = resolve_method(method, has_data=True)
     with whole_graph_for("a curve"):
-        captured = capture(model, example_inputs)
-    check_values(captured.module)
-    feed = prepared(data, captured, config.batch_size, loss)
-    analysis = analyse(captured.module)
-    judge = _Judge(captured, feed, loss, config)
+        run = begin(model, example_inputs, data, loss, config.compress)
+    analysis = run.analyse()
+    judge = _Judge(run, config)
     ranked = [main, *(control for control in config.controls if control != main.name)]
-    dense = judge.figures(captured.module)
+    dense = judge.figures(run.dense.module)
     points: dict[str, list[Point]] = {}
     total = len(ranked) * len(config.fractions)
     for number, one in enumerate(ranked):
-        scores = score_channels(
-            captured,
-            analysis,
-            one,
-            ranking_batches(feed, one, config.learn),
-            learn=config.learn,
-            loss=loss,
-            progress=config.progress,
-        )
+        scores = run.score(analysis, resolve_method(one, has_data=True)[0])
         done = number * len(config.fractions)
         points[scores.method] = judge.points(scores, analysis, (done, total))
     if not any(points.values()):
@@ -177,44 +160,40 @@ def draw_curve(
 
 @dataclass(frozen=True)
 class _Judge:
-    captured: Captured
-    feed: Feed
-    loss: Loss | None
+    run: Run
     config: CurveConfig
 
     def figures(self, module: nn.Module) -> dict[str, float]:
-        return evaluate(module, self.feed.held_out(), loss=self.loss, teacher=self.captured.module)
+        run = self.run
+        assert run.feed is not None
+        return evaluate(module, run.feed.held_out(), loss=run.loss, teacher=run.dense.module)
 
     def points(self, scores: Scores, analysis: Analysis, position: tuple[int, int]) -> list[Point]:
-        whole, analysis = scores.trained or (self.captured, analysis)
+        whole = scores.trained or (self.run.dense, analysis)
         found = []
         for number, fraction in enumerate(self.config.fractions):
-            point = self._point(scores.by_group, whole, analysis, fraction)
+            point = self._point(scores, whole, fraction)
             if point is not None:
                 found.append(point)
-            if self.config.progress is not None:
+            if self.run.config.progress is not None:
                 done, total = position[0] + number + 1, position[1]
-                self.config.progress("curve", done, total, point.figures if point else {})
+                self.run.config.progress("curve", done, total, point.figures if point else {})
         return found
 
     def _point(
-        self,
-        by_group: Mapping[str, torch.Tensor],
-        whole: Captured,
-        analysis: Analysis,
-        fraction: float,
+        self, scores: Scores, whole: tuple[Captured, Analysis], fraction: float
     ) -> Point | None:
-        config = self.config
-        target = Target(config.kind, fraction)
+        config, (dense, analysis) = self.run.config, whole
+        target = Target(self.config.kind, fraction)
         try:
-            choice = choose(
-                analysis, by_group, target, ranking=config.ranking, thinning=config.thinning
+            choice = decide(
+                analysis, scores, target, ranking=config.ranking, thinning=config.thinning
             )
         except TargetError:
             return None
-        small = cut(whole, analysis, choice.plan)
+        small = cut(dense, analysis, choice.plan)
         prove(small, analysis, choice.plan, config.learn.seed)
-        reached = _reached(config.kind, whole, small, choice.reached)
+        reached = _reached(self.config.kind, dense, small, choice.reached)
         return Point(fraction, reached, self.figures(small.module))
 
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+from graphprune.cli.choices import (
+    batch_size_option,
+    choice_config,
+    choice_options,
+    chosen_method,
+    method_option,
+)
 from graphprune.cli.console import output_console
 from graphprune.cli.progress import progress_on
-from graphprune.cli.source import (
-    loss_option,
-    model_options,
-    read_source,
-    seed_option,
-    switch_epochs_option,
-)
+from graphprune.cli.source import loss_option, model_options, read_source
 
 if TYPE_CHECKING:
     from graphprune.curve import Curve
@@ -27,9 +29,7 @@ if TYPE_CHECKING:
 @model_options
 @click.option("--data", required=True, help="Labelled or not; part is held out. See compress.")
 @loss_option
-@click.option(
-    "--method", default="auto", show_default=True, help="The method of interest; see compress."
-)
+@method_option
 @click.option(
     "--budget",
     type=click.Choice(["macs", "params", "channels"]),
@@ -49,43 +49,37 @@ if TYPE_CHECKING:
     show_default=True,
     help="Loss of accuracy (or rise of the loss) that you would accept before fine-tuning.",
 )
-@click.option("--batch-size", default=64, show_default=True, help="Examples per step.")
-@switch_epochs_option
-@seed_option
+@batch_size_option
+@choice_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def curve(as_json: bool, margin: float, **given: Any) -> None:
     """Show what accuracy MODEL keeps at which budget, before any fine-tuning.
 
     Every budget is tried by the method and, as controls, by l2 and at random; each small model is
-    proved equal to the masked one and judged on data held out from learning.
+    the one that compress would cut with the same options, proved equal to the masked one, and
+    judged on data held out from learning.
 
     \b
     Examples:
       graphprune curve model.pt2 --data train.npz
       graphprune curve model.pt2 --data train.npz --budget params --points 0.5,0.25,0.1
+      graphprune curve model.pt2 --data train.npz --ranking global --round-to 1
       graphprune curve model.pt2 --data train.npz --json > curve.json
     """
     from graphprune.curve import CurveConfig, draw_curve
-    from graphprune.importance.learn import LearnConfig
 
-    console = Console(stderr=True)
-    learn = LearnConfig(epochs=given["switch_epochs"], seed=given["seed"])
     points = _fractions(given["points"])
-    with progress_on(console) as progress:
+    config = CurveConfig(given["budget"], points, compress=choice_config(given))
+    method = chosen_method(given)
+    with progress_on(Console(stderr=True)) as progress:
         source = read_source(given)
         found = draw_curve(
             source.loaded.model,
             source.inputs,
             source.data,
-            method=given["method"],
+            method=method,
             loss=given["loss"],
-            config=CurveConfig(
-                kind=given["budget"],
-                fractions=points,
-                batch_size=given["batch_size"],
-                learn=learn,
-                progress=progress,
-            ),
+            config=replace(config, compress=replace(config.compress, progress=progress)),
         )
     if as_json:
         click.echo(json.dumps(found.to_json(), indent=1))

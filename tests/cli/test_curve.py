@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import pytest
 from click.testing import Result
 
+from graphprune.cli import cli
+
 Run = Callable[..., Result]
+commands: dict[str, Any] = dict(cli.commands)
+
+# Of one result, of its training and of its delivery.
+NOT_OF_A_CURVE = {
+    *("output", "target", "overwrite", "quiet", "no_onnx", "no_latency"),
+    *("finetune_epochs", "lr", "reconstruct", "recalibrate", "no_distill"),
+}
 
 
 def test_the_table_names_every_budget_and_method(run: Run) -> None:
@@ -31,9 +43,53 @@ def test_json_holds_the_points(run: Run) -> None:
     assert 0 <= data["points"]["l2"][0]["figures"]["accuracy"] <= 1
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--method l2 --ranking global --round-to 1",
+        "--method l2 --heads keep --round-to 4",
+        "--variant implicit --samples 2 --switch-epochs 1 --kl-weight 0.5 --seed 3",
+        "--mode sequential --switch-scale sum --switch-epochs 1 --batch-size 32",
+    ],
+)
+def test_the_curve_foretells_what_compress_cuts(
+    run: Run, chosen: list[Any], tmp_path: Path, options: str
+) -> None:
+    shared = f"model.pt2 --data train.npz {options}".split()
+    result = run("curve", *shared, "--points", "0.5", "--json")
+    assert result.exit_code == 0, result.output
+    (point,) = next(iter(json.loads(result.stdout)["points"].values()))
+    run("compress", *shared, "--target", "macs=0.5", "--quiet", "-o", tmp_path / "out")
+    (cut,) = chosen
+    assert cut.report.reached["macs"] == point["reached"]
+    assert cut.stages.evaluations["pruned"] == point["figures"]
+
+
+def test_options_that_decide_the_cut_are_those_of_compress(run: Run) -> None:
+    helps = {name: " ".join(run(name, "--help").stdout.split()) for name in ("compress", "curve")}
+    for option in commands["compress"].params:
+        if option.name not in NOT_OF_A_CURVE:
+            text = option.opts[0]
+            assert text in helps["compress"]
+            assert text in helps["curve"], text
+            same = next(o for o in commands["curve"].params if o.name == option.name)
+            if option.name not in {"data", "model"}:
+                assert (same.default, same.help) == (option.default, option.help)
+
+
 def test_wrong_options_are_one_line(run: Run) -> None:
     for points, says in (("half", "write fractions"), ("0.5,2", "at most 1"), ("", "fractions")):
         result = run("curve", "model.pt2", "--data", "train.npz", "--points", points)
         assert result.exit_code != 0
+        assert says in result.stderr
+        assert result.stderr.count("\n") == 1
+    for options, says in (
+        ("--round-to some", "--round-to"),
+        ("--batch-size 0", "at least 1"),
+        ("--method l2 --variant mean", "are for dirichlet"),
+        ("--pass nothing", "nothing"),
+    ):
+        result = run("curve", "model.pt2", "--data", "train.npz", *options.split())
+        assert result.exit_code == 2
         assert says in result.stderr
         assert result.stderr.count("\n") == 1

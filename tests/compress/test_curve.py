@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
 import pytest
 import torch
-from torch import nn
+from torch import fx, nn
 
-from graphprune import analyse, capture
+from graphprune import CompressConfig, analyse, capture, compress
 from graphprune.choosing.budget import choose
+from graphprune.compressed import Compressed
 from graphprune.criteria.magnitude import L2
 from graphprune.curve import Curve, CurveConfig, Point, draw_curve
 from graphprune.errors import DataError, TargetError, UsageError
 from graphprune.importance.learn import LearnConfig
 from graphprune.importance.scoring import score_channels
+from graphprune.passes import GraphPass, PassResult
 from graphprune.proof.masked import MaskedReference
 from graphprune.training.feed import prepared
+
+
+@dataclass(frozen=True)
+class ClipRelu(GraphPass):
+    """relu(x) becomes min(relu(x), 0.3)."""
+
+    name: ClassVar[str] = "clip-relu"
+
+    def call(self, graph_module: fx.GraphModule) -> PassResult:
+        found = graph_module.graph.find_nodes(
+            op="call_function", target=torch.ops.aten.relu.default
+        )
+        for node in found:
+            node.target = torch.ops.aten.hardtanh.default
+            node.args = (*node.args, 0.0, 0.3)
+        return PassResult(graph_module, bool(found))
 
 
 def net() -> nn.Module:
@@ -36,7 +57,8 @@ def accuracies(curve: Curve, method: str) -> list[float]:
 
 def test_the_figures_are_those_of_the_masked_model() -> None:
     model, (x, y) = net(), data()
-    config = CurveConfig(kind="channels", fractions=(1.0, 0.5), controls=(), batch_size=8)
+    ways = CompressConfig(batch_size=8)
+    config = CurveConfig(kind="channels", fractions=(1.0, 0.5), controls=(), compress=ways)
     curve = draw_curve(model, x[:2], (x, y), method="l2", config=config)
     captured = capture(model, x[:2])
     held_out = list(prepared((x, y), captured, 8, None).held_out())
@@ -57,9 +79,11 @@ def test_controls_come_along_and_budgets_are_counted() -> None:
     seen: list[tuple[int, int]] = []
     config = CurveConfig(
         fractions=(0.6, 0.3),
-        learn=LearnConfig(max_steps=2),
-        progress=lambda stage, done, total, _: (
-            seen.append((done, total)) if stage == "curve" else None
+        compress=CompressConfig(
+            learn=LearnConfig(max_steps=2),
+            progress=lambda stage, done, total, _: (
+                seen.append((done, total)) if stage == "curve" else None
+            ),
         ),
     )
     curve = draw_curve(net(), x[:2], (x, y), config=config)
@@ -69,6 +93,32 @@ def test_controls_come_along_and_budgets_are_counted() -> None:
         for point in points:
             assert point.reached == pytest.approx(point.asked, abs=0.08)
     assert seen == [(done, 6) for done in range(1, 7)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"ranking": "global", "round_to": 1},
+        {"ranking": "isomorphic", "round_to": 2, "seed": 5},
+        {"round_to": 4, "passes": (ClipRelu(),)},
+    ],
+)
+@pytest.mark.parametrize("method", ["l2", "dirichlet{variant=implicit}", "vcnp"])
+def test_each_point_is_what_compress_cuts_with_the_same_options(
+    method: str, options: dict[str, Any]
+) -> None:
+    x, y = data()
+    ways = CompressConfig(learn=LearnConfig(max_steps=3), batch_size=8, **options)
+    config = CurveConfig(fractions=(0.7, 0.4), controls=(), compress=ways)
+    (points,) = draw_curve(net(), x[:2], (x, y), method=method, config=config).points.values()
+    for point in points:
+        cut = compress(
+            net(), x[:2], target=f"macs={point.asked}", method=method, data=(x, y), config=ways
+        )
+        assert cut.report.reached["macs"] == point.reached
+        assert isinstance(cut, Compressed)
+        assert cut.stages.evaluations["pruned"] == point.figures
 
 
 def test_without_labels_the_distance_to_the_dense_model_counts() -> None:
@@ -117,3 +167,5 @@ def test_what_makes_no_sense_is_refused() -> None:
         CurveConfig(kind="time")
     with pytest.raises(DataError):
         draw_curve(net(), x[:2], (x[:, :, :4], y))
+    with pytest.raises(DataError, match="--data"):
+        draw_curve(net(), x[:2], None)
