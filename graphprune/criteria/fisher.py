@@ -17,16 +17,18 @@ from graphprune.progress import LossLog
 
 @dataclass(frozen=True)
 class Fisher:
-    """``1/2N`` times the sum over examples of the squared gradient by the channel's gate.
+    """``1/2N`` times the sum over the N examples of the squared gradient by the channel's gate.
 
     Theis, Korshunova, Tejani & Huszár, "Faster gaze prediction with dense networks and Fisher
     pruning" (2018), eq. 10 and 11: the gradient by a gate at 1 is the sum of activation times
     gradient over all positions, here over all places where the coupled group comes forth. Their
-    division by a channel's cost is left to the budget.
+    division by a channel's cost is left to the budget. The loss of an example is the mean over its
+    labels that count, so that the score does not depend on how examples are batched.
 
     Where the values of a group do not begin with the batch (windows, position tables), its examples
     cannot be told apart, and the squared gradient of the whole batch stands in, which expects the
-    same as far as the gradients of examples are independent and of mean zero.
+    same as far as the gradients of examples are independent and of mean zero. There alone the
+    score depends on the batch, and so does the noise of the projections that stand in for labels.
 
     Attributes:
         batches: batches of data to use at most; None for all.
@@ -48,11 +50,25 @@ class Fisher:
         log = LossLog("score", runs.total, evidence.progress)
         for run in gated_runs(evidence.analysis, runs):
             loss = signal.first(run.output, run.target)
-            # An example's own gradient is `examples` times as large as its share in a mean.
-            factor = 0.5 * (run.examples if signal.is_mean(run.target) else 1)
+            counted = signal.counted(run.target, run.examples)
+            examples = max(int((counted > 0).sum()), 1)
             for group, slope in run.gradients(loss).items():
-                runs.add(group, factor * slope.double().square().sum(0))
+                slopes = slope.double()
+                if signal.is_mean(run.target):
+                    slopes = slopes * _own(counted.to(slope.device), len(slopes)) / examples**0.5
+                runs.add(group, 0.5 * slopes.square().sum(0), examples)
             log.add(loss=loss)
         log.flush()
         found = check_found(runs.means(), self.name)
         return for_every_channel(evidence.analysis, found, evidence)
+
+
+def _own(counted: torch.Tensor, rows: int) -> torch.Tensor:
+    """What makes a share in a batch's mean the gradient of an example's own loss, (``rows``, 1).
+
+    Where all share one row, the batch stands for its examples.
+    """
+    if rows != len(counted):
+        return (counted > 0).sum().double().reshape(1, 1)
+    factors = counted.sum() / counted.clamp(min=1)
+    return factors.unsqueeze(1)

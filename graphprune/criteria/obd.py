@@ -59,6 +59,7 @@ class OptimalBrainDamage:
         signal = Signal.of(evidence, self.name, runs.runtime.rank)
         log = LossLog("score", runs.total, evidence.progress)
         for run in gated_runs(evidence.analysis, runs):
+            weight = float(signal.counted(run.target, run.examples).sum())
             for probe in range(self.probes):
                 left, right = signal.curvature(run.output, run.target)
                 last = probe == self.probes - 1
@@ -66,7 +67,7 @@ class OptimalBrainDamage:
                 other = one if right is left else run.gradients(right, retain=not last)
                 for group, slope in one.items():
                     product = (slope.double() * other[group].double()).sum(0)
-                    runs.add(group, product / (2 * self.probes))
+                    runs.add(group, product / 2, weight)
                 log.add(projection=right)
         log.flush()
         found = {group: values.abs() for group, values in runs.means().items()}

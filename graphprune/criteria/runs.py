@@ -59,6 +59,7 @@ class Runs:
         self._data = data if limit is None else islice(data, limit)
         self._known = len(data) if isinstance(data, Sized) else None
         self._sums: dict[str, torch.Tensor] = {}
+        self._weights: dict[str, torch.Tensor] = {}
 
     @property
     def total(self) -> int:
@@ -76,15 +77,25 @@ class Runs:
         if self.steps == 0:
             raise DataError(f"there is no data for method {self.name} to measure on")
 
-    def add(self, group: str, scores: torch.Tensor) -> None:
-        """Add one batch's scores of a group, shape (D,) or the first channels of it."""
-        scores = scores.detach().double()
-        self._sums[group] = self._sums[group] + scores if group in self._sums else scores
+    def add(self, group: str, scores: torch.Tensor, weight: float = 1.0) -> None:
+        """Add one batch's scores of a group.
+
+        Args:
+            group: its name.
+            scores: float (D,), or of its first channels.
+            weight: of this batch in the mean, such as its number of examples: the last batch may
+                have fewer.
+        """
+        scores = scores.detach().double() * weight
+        counted = scores.new_full((), weight)
+        if group in self._sums:
+            scores, counted = self._sums[group] + scores, self._weights[group] + counted
+        self._sums[group], self._weights[group] = scores, counted
 
     def means(self) -> dict[str, torch.Tensor]:
-        """Means over the batches of all processes, float64, on the CPU."""
-        self.runtime.average(list(self._sums.values()))
-        return {name: (total / self.steps).cpu() for name, total in self._sums.items()}
+        """Weighted means over the batches of all processes, float64, on the CPU."""
+        self.runtime.average([*self._sums.values(), *self._weights.values()])
+        return {name: (total / self._weights[name]).cpu() for name, total in self._sums.items()}
 
 
 def for_every_channel(

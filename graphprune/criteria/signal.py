@@ -56,6 +56,18 @@ class Signal:
         """Whether :meth:`first` is a mean over the batch; a projection is a sum."""
         return target is not None or self.loss is not None
 
+    def counted(self, target: object, examples: int) -> torch.Tensor:
+        """How many labels of each example the loss is a mean over, float64 (``examples``,).
+
+        Cross-entropy leaves some out, and sequences have several each; elsewhere it is one each.
+        """
+        one = torch.ones(examples, dtype=torch.float64)
+        if self.loss is not None or not isinstance(target, torch.Tensor) or not target.ndim:
+            return one
+        if target.is_floating_point() or len(target) != examples:
+            return one
+        return (target.reshape(examples, -1) != IGNORED_LABEL).sum(1).double()
+
     def first(self, output: object, target: object) -> torch.Tensor:
         """The scalar for first-order scores.
 

@@ -86,6 +86,43 @@ def test_fisher_is_half_the_mean_of_squared_gradients_of_single_examples() -> No
     torch.testing.assert_close(score(Fisher(), model, data), expected, rtol=1e-4, atol=1e-9)
 
 
+def batched(x: torch.Tensor, y: torch.Tensor, size: int) -> Data:
+    return [((a,), b) for a, b in zip(x.split(size), y.split(size), strict=True)]
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+@pytest.mark.parametrize("positions", [1, 2])
+def test_fisher_does_not_depend_on_how_examples_are_batched(ignored: bool, positions: int) -> None:
+    """12 examples: sizes that divide them, that do not, one at a time and all at once."""
+    model = mlp()
+    x, y = torch.randn(12, positions, 4), torch.randint(0, 3, (12, positions))
+    if ignored:
+        y[1], y[4, 0], y[10, -1] = -100, -100, -100
+    if positions == 1:
+        x, y = x[:, 0], y[:, 0]
+    expected, count = torch.zeros(6), 0
+    for example, label in zip(x, y, strict=True):
+        if bool((label == -100).all()):
+            continue
+        gates = torch.ones(6, requires_grad=True)
+        output = gated(model, example[None], gates).reshape(-1, 3)
+        loss = F.cross_entropy(output, label.reshape(-1), ignore_index=-100)
+        expected += torch.autograd.grad(loss, gates)[0].square()
+        count += 1
+    sizes = (3, 5, 7, 12) if ignored else (1, 5, 7, 12)
+    found = [score(Fisher(), model, batched(x, y, size)) for size in sizes]
+    for one in found:
+        torch.testing.assert_close(one, expected.double() / (2 * count), rtol=1e-4, atol=1e-9)
+
+
+def test_obd_weighs_a_small_last_batch_by_its_labels() -> None:
+    model = mlp(bend=nn.ReLU)
+    x, y = torch.randn(7, 4), torch.randint(0, 3, (7,))
+    expected = exact_curvature(model, [((x,), y)], F.cross_entropy)
+    found = score(OptimalBrainDamage(probes=2000), model, batched(x, y, 6))
+    torch.testing.assert_close(found, expected, rtol=0.1, atol=0.03 * float(expected.max()))
+
+
 def test_fisher_takes_the_batch_where_examples_are_merged() -> None:
     class Merged(nn.Module):
         def __init__(self) -> None:
