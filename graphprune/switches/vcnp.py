@@ -1,11 +1,25 @@
 """Variational pruning of channels by their saliency (Zhao et al., CVPR 2019).
 
 C. Zhao, B. Ni, J. Zhang, Q. Zhao, W. Zhang and Q. Tian, "Variational Convolutional Neural Network
-Pruning". A batch norm ``gamma * x + beta`` is written ``gamma * (x + beta')``, the shift as scale
-times shift, so that gamma, the channel's saliency, takes the whole channel with it when it is zero.
-Gamma has a Gaussian posterior and a prior that holds most channels near zero; weights and
+Pruning", doi 10.1109/CVPR.2019.00289. A batch norm ``gamma * x + beta`` is written ``gamma * (x +
+beta')``, the shift as scale times shift, so that gamma, the channel's saliency, takes the whole
+channel with it when it is zero. Gamma has a Gaussian posterior and a sparse prior; weights and
 posterior are learned together, and channels whose saliency is near zero in mean and in variance are
 removed without training the rest anew.
+
+No equation numbers are given: of the paper the abstract alone was at hand.
+What the abstract leaves open is chosen here:
+
+- The sparse prior is ``N(0, sigma_j^2)``, centred at zero and for each channel as wide as its own
+  posterior, so that the KL is ``mu_j^2 / (2 sigma_j^2)``: half the squared ratio of signal to
+  noise, nothing for a channel whose mean is zero. A public re-implementation of the paper has the
+  same form. A normal prior of one width for all (``prior``) is not sparse: it pulls the needed
+  channels most.
+- Removal by mean and variance is :meth:`SaliencySwitch.below`, with which target ``auto`` cuts: the
+  probability that the saliency is small is near 1 only where both are. A budget needs an order
+  instead, and goes by the mean, which is what the cut network loses. The variance of a channel that
+  nobody reads has no data to make it small: an order that asks for a small one (the root mean
+  square of the saliency) keeps such channels, an order by ``|mu| / sigma`` those silenced by relu.
 """
 
 from __future__ import annotations
@@ -28,26 +42,29 @@ class VariationalSaliency(SwitchMethod):
 
     A switch multiplies weight and bias of a norm alike, which is the paper's reparametrisation,
     and any other producer's output where no norm follows. The saliency is relative: a switch of 1
-    is the trained network. Two things are choices of this implementation: the prior is the normal
-    distribution N(0, prior^2), and a norm's own weight stays as it is while the other weights are
-    trained, for the switch is its factor.
+    is the trained network. A norm's own weight stays as it is while the other weights are trained,
+    for the switch is its factor.
 
     Attributes:
-        prior: standard deviation of the prior, in units of the trained network's scale.
-        initial: standard deviation of every posterior at the start, in the same units.
+        initial: standard deviation of every posterior at the start, in units of the trained
+            network's scale.
+        prior: standard deviation of the prior of all channels, in the same units; None: each
+            channel's is its posterior's, the sparse prior.
         lr: Adam's step for means and log standard deviations.
         weights: as in the paper, trained together with the saliencies.
     """
 
     name: ClassVar[str] = "vcnp"
-    prior: float = 0.3
     initial: float = 0.1
+    prior: float | None = None
     lr: float = 0.01
     weights: Weights = "trained"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_positive(self.name, prior=self.prior, initial=self.initial, lr=self.lr)
+        require_positive(self.name, initial=self.initial, lr=self.lr)
+        if self.prior is not None:
+            require_positive(self.name, prior=self.prior)
 
     @property
     def step(self) -> float:
@@ -81,24 +98,23 @@ class SaliencySwitch(Switch):
         return self.mu
 
     def penalty(self) -> torch.Tensor:
-        """KL(q || N(0, prior^2)) summed over the channels, in nats.
+        """KL of the posterior from the prior, summed over the channels, in nats.
 
-        ``log(prior / sigma) + (sigma^2 + mu^2) / (2 prior^2) - 1/2`` for each.
+        ``mu^2 / (2 sigma^2)`` for each, sigma being the prior's too; of a prior of one width
+        ``log(prior / sigma) + (sigma^2 + mu^2) / (2 prior^2) - 1/2``.
         """
-        variance, prior = (2 * self.log_sigma).exp(), self.config.prior
+        prior = self.config.prior
+        if prior is None:
+            return 0.5 * (self.mu * (-self.log_sigma).exp()).square().sum()
         divergence = math.log(prior) - self.log_sigma - 0.5
-        return (divergence + (variance + self.mu**2) / (2 * prior**2)).sum()
+        return (divergence + ((2 * self.log_sigma).exp() + self.mu**2) / (2 * prior**2)).sum()
 
     def uncertainty(self) -> torch.Tensor:
         """sigma, (D,)."""
         return self.log_sigma.detach().exp()
 
     def importance(self) -> torch.Tensor:
-        """|mu|, (D,): what is lost when the channel goes.
-
-        The paper asks that the variance be small as well. Under the normal prior the deviation of
-        a channel that carries nothing is the prior's, and no smaller, so it cannot be asked here.
-        """
+        """|mu|, (D,): what is lost when the channel goes."""
         return self.mu.detach().abs()
 
     def interval(self, level: float) -> torch.Tensor:
@@ -107,7 +123,7 @@ class SaliencySwitch(Switch):
         return torch.stack([self.importance() - reach, self.importance() + reach])
 
     def below(self, share: float) -> torch.Tensor:
-        """P(|s| < share), s normal; float64 (D,)."""
+        """P(|s| < share), s normal; float64 (D,). Large where mean and variance are both small."""
         return normal_within(share, self.mu, self.uncertainty())
 
     def posterior(self) -> torch.Tensor:

@@ -42,6 +42,30 @@ def test_penalty_is_the_kl_and_so_are_its_gradients(prior: float) -> None:
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
 
+def test_the_sparse_prior_is_as_wide_as_each_posterior() -> None:
+    switch = random_switch(6)
+    prior = distributions.Normal(torch.zeros(6), switch.uncertainty())
+    expected = distributions.kl_divergence(posterior(switch), prior).sum()
+    torch.testing.assert_close(switch.penalty(), expected, rtol=1e-5, atol=1e-5)
+    # The slopes are those of mu^2 / (2 sigma^2): with the mean they pull, with the noise they push.
+    ratio = switch.mu.detach() / switch.uncertainty()
+    mu, log_sigma = torch.autograd.grad(switch.penalty(), [switch.mu, switch.log_sigma])
+    torch.testing.assert_close(mu, ratio / switch.uncertainty())
+    torch.testing.assert_close(log_sigma, -ratio.square())
+
+
+def test_the_prior_leaves_idle_channels_alone_and_is_sparse() -> None:
+    """Of two solutions with one sum of squares it takes that with a zero."""
+    switch = SaliencySwitch(2)
+    penalties = []
+    for means, deviations in (((1.0, 0.0), (0.5, 0.1)), ((0.71, 0.71), (0.36, 0.36))):
+        with torch.no_grad():
+            switch.mu.copy_(torch.tensor(means))
+            switch.log_sigma.copy_(torch.tensor(deviations).log())
+        penalties.append(switch.penalty().item())
+    assert penalties[0] < penalties[1]
+
+
 def test_draws_have_the_posterior_moments_and_pathwise_gradients() -> None:
     switch = random_switch(4)
     draws = switch.sample(200_000)
@@ -60,6 +84,14 @@ def test_importance_is_the_size_of_the_mean_saliency() -> None:
         switch.mu.copy_(torch.tensor([0.1, -1.0, 0.5]))
     torch.testing.assert_close(switch.importance(), torch.tensor([0.1, 1.0, 0.5]))
     assert switch.posterior().shape == (2, 3)
+
+
+def test_a_channel_is_surely_small_only_by_mean_and_variance() -> None:
+    switch = SaliencySwitch(4)
+    with torch.no_grad():
+        switch.mu.copy_(torch.tensor([0.0, 0.0, 1.0, 1.0]))
+        switch.log_sigma.copy_(torch.tensor([0.1, 2.0, 0.1, 2.0]).log())
+    assert (switch.below(0.5) > 0.95).tolist() == [True, False, False, False]
 
 
 @pytest.mark.parametrize("options", [{"prior": 0.0}, {"initial": -1.0}, {"lr": math.nan}])
