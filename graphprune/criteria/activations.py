@@ -43,8 +43,9 @@ class _Moments:
 class ActivationMean:
     """Mean absolute activation over examples and positions, summed over the places that read it.
 
-    A baseline of Molchanov, Tyree, Karras, Aila & Kautz, "Pruning convolutional neural networks for
-    resource efficient inference" (ICLR 2017), section 2.2, who average behind ReLU. Behind other
+    ``sum over places of mean(|a_j|)``. A baseline of Molchanov, Tyree, Karras, Aila & Kautz,
+    "Pruning convolutional neural networks for resource efficient inference" (ICLR 2017), section
+    2.2 (numbers of its equations were not checked), who average behind ReLU. Behind other
     nonlinearities activations have signs, hence the absolute value. Activations are taken where a
     contraction reads them. They cannot tell what becomes of them there: a channel that every
     consumer ignores is as important as it is large.
@@ -103,10 +104,10 @@ class ActivationMean:
 class ActivationVariance(ActivationMean):
     """Variance of activations over examples and positions, summed over the places that read it.
 
-    The other baseline of Molchanov et al. (2017), section 2.2, who take the standard deviation of
-    one layer's activations; variances are what can be summed over places. A channel that is
-    constant could be folded into the biases of its consumers. Blind as
-    :class:`ActivationMean` is to what consumers make of a channel.
+    ``sum over places of mean(a_j^2) - mean(a_j)^2``. The other baseline of Molchanov et al. (2017),
+    section 2.2, who take the standard deviation of one layer's activations; variances are what can
+    be summed over places. A channel that is constant could be folded into the biases of its
+    consumers. Blind as :class:`ActivationMean` is to what consumers make of a channel.
     """
 
     name: ClassVar[str] = "activation-var"

@@ -22,9 +22,11 @@ from graphprune.switches.affine import affine_operands
 class NormScale:
     """Absolute scale (gamma) of the normalisation, its mean where a channel passes several.
 
-    Liu, Li, Shen, Huang, Yan & Zhang, "Learning efficient convolutional networks through network
-    slimming" (ICCV 2017), section 3, without their sparsity training, which is the user's. They
-    have batch norms alone; here the scales of layer, group, instance and RMS norms count too.
+    ``|gamma_j|`` of ``gamma_j (x - mean) / sqrt(var + eps) + beta_j``: Liu, Li, Shen, Huang, Yan &
+    Zhang, "Learning efficient convolutional networks through network slimming" (ICCV 2017), section
+    3 (numbers of its equations were not checked), without their sparsity training, which is the
+    user's. They have batch norms alone; here the scales of layer, group, instance and RMS norms
+    count too.
 
     A group that no norm scales, or not all of it, is ranked by L2 instead, scaled so that its mean
     is that of the other groups' scores, and a note says so.

@@ -20,12 +20,13 @@ class Cosine:
     """One minus the cosine similarity to the channel that is most alike, of those still there.
 
     After Ayinde, Inanc & Zurada, "Redundant feature pruning for accelerated inference in deep
-    neural networks" (Neural Networks, 2019), who cluster filters by cosine similarity and keep one
-    of each cluster. Here, so that every channel has a score: of the two channels most alike the one
-    of smaller norm goes (the later one, if they are of one norm), with one minus their similarity
-    for a score, and so on among the rest. Two copies are therefore not both unimportant. A channel
-    is the vector of all weights of the coupled group that hold it, each tensor at mean square 1.
-    One of zeros adds nothing and goes first.
+    neural networks" (Neural Networks, 2019), who cluster filters by cosine similarity, ``w_i . w_j
+    / (||w_i|| ||w_j||)``, and keep one of each cluster (its number there was not checked). Here, so
+    that every channel has a score: of the two channels most alike the one of smaller norm goes (the
+    later one, if they are of one norm), with one minus their similarity for a score, and so on
+    among the rest. Two copies are therefore not both unimportant. A channel is the vector of all
+    weights of the coupled group that hold it, each tensor at mean square 1. One of zeros adds
+    nothing and goes first.
 
     Needs memory for D x D float32 numbers.
     """

@@ -21,8 +21,10 @@ _PART = 1 << 18
 class L2:
     """Group L2 norm: root of the sum of squares over all coupled slices of a channel.
 
-    Han, Mao & Dally, "Deep compression" (2015), carried over to coupled groups of channels; each
-    tensor is first scaled to mean square 1, so that a large layer does not drown a small one.
+    ``sqrt(sum over tensors t of sum over w in t_j of w^2 / mean(t^2))`` for channel j. After Han,
+    Mao & Dally, "Deep compression" (2015), who cut single weights by size (numbers of its equations
+    were not checked); carried over to coupled groups of channels. Each tensor is first scaled to
+    mean square 1, so that a large layer does not drown a small one.
     """
 
     name: ClassVar[str] = "l2"
@@ -76,7 +78,10 @@ class L2:
 class L1(L2):
     """Group L1 norm: sum of absolute values over all coupled slices of a channel.
 
-    Li et al., "Pruning filters for efficient ConvNets" (2017), carried over to coupled groups.
+    ``sum over tensors t of sum over w in t_j of |w| / mean(|t|)``. After Li, Kadav, Durdanovic,
+    Samet & Graf, "Pruning filters for efficient ConvNets" (ICLR 2017), who take the sum of absolute
+    weights of a filter (whether it has a number there was not checked); carried over to coupled
+    groups.
     """
 
     name: ClassVar[str] = "l1"

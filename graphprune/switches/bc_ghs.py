@@ -1,6 +1,14 @@
 """Bayesian compression with the group horseshoe prior (Louizos, Ullrich and Welling 2017).
 
-"Bayesian Compression for Deep Learning", section 4.2; arXiv 1705.08665.
+"Bayesian Compression for Deep Learning", section 4.2; arXiv 1705.08665. With four log-normal
+factors
+
+    z_j = sqrt(s_a s_b z̃_a,j z̃_b,j)
+    KL(LN(m, v) || Gamma(1/2, scale c)) = exp(m + v/2)/c - m/2 + log(c)/2 + log Gamma(1/2)
+                                          - log(2 pi e v)/2
+
+and the same with -m for the inverse Gamma. Equation numbers are left out: the paper's text was not
+at hand to check them.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 Learning Sparse Neural Networks", NIPS 2018 workshop on compact deep neural networks).
 
 The paper adds ``lambda * max(0, FLOPs(z) - T)`` to the loss: the FLOPs of the network that the
-gates z leave open, above the number T asked for. It uses the hard concrete gates of ``l0``.
+gates z leave open, above the number T asked for. It uses the hard concrete gates of ``l0``. The
+number of that equation is left out: the paper's text was not at hand to check it.
 
 What is done otherwise here: the paper takes the expectation of that hinge, whose gradient it
 estimates with a score function over many draws of the gates. Here the hinge is taken of the

@@ -1,4 +1,11 @@
-"""Generalized dropout (Srinivas and Babu 2016, arXiv 1611.06791): dropout with learned rates."""
+"""Generalized dropout (Srinivas and Babu 2016, arXiv 1611.06791): dropout with learned rates.
+
+With gates z and keep probabilities theta for each channel, minimised over theta is
+
+    E[loss(z)] - sum over channels of log Beta(theta; alpha, beta),    z ~ Bernoulli(theta)
+
+Its number in the paper is left out: the paper's text was not at hand to check it.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,12 @@
 """Radial posteriors (Oh, Adamczewski and Park 2019), as far as they concern a switch.
 
-"Radial and Directional Posteriors for Bayesian Neural Networks", arXiv 1902.02603.
+"Radial and Directional Posteriors for Bayesian Neural Networks", arXiv 1902.02603. A radius has
+
+    posterior  Weibull(k, l)         prior  r² | c ~ Gamma(1/2, rate c), c ~ Gamma(1/2, rate tau²)
+    penalty    log(pi tau / 2) + log(1 + E[r²] / tau²) - H,    H the entropy of the Weibull
+
+The penalty is derived in :meth:`RadialSwitch.penalty`. Equation numbers of the paper are left out:
+its text was not at hand to check them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,13 @@
 """Structured Bayesian pruning (Neklyudov, Molchanov, Ashukha and Vetrov, NIPS 2017, section 4).
 
-"Structured Bayesian Pruning via Log-Normal Multiplicative Noise", arXiv 1705.07283.
+"Structured Bayesian Pruning via Log-Normal Multiplicative Noise", arXiv 1705.07283. With the bounds
+a and 0 of log theta, ``alpha = (a - mu) / sigma``, ``beta = -mu / sigma``, ``Z = Phi(beta) -
+Phi(alpha)`` and phi the normal density:
+
+    KL          log(-a) - log(2 pi e sigma²) / 2 - log Z - (alpha phi(alpha) - beta phi(beta)) / 2Z
+    E[thetaⁿ]   exp(n mu + n² sigma² / 2) (Phi(beta - n sigma) - Phi(alpha - n sigma)) / Z
+
+Their numbers in the paper are left out: its text was not at hand to check them.
 """
 
 from __future__ import annotations
