@@ -16,7 +16,13 @@ switch each channel's weights are written ``s_j W_j``, with s_j = 1 at the start
   decay, the paper's R(W). A norm whose scale s is stays untrained itself, and leaves nothing to
   trade with: there the penalty is ``lambda * sum |s_j|`` as with frozen weights.
 
-The subgradient brings scales near zero, but not to it; the budget decides which channels go.
+Solvers of the group lasso end each step with the proximal map of the norm, here ``s -> sign(s)
+max(0, |s| - step * lambda)``, which makes zeros exact. Here the subgradient is followed instead:
+scales come to within a step of zero, and the budget decides which channels go. The minimum is the
+same. The proximal map was tried, in Adam's metric, and left out, for switches stand before the
+nonlinearity: behind an exact zero relu passes no gradient, so that a channel once at zero cannot
+come back, whatever it is worth; and zeros have no order that a budget could go by. On small
+networks of digits, half of their channels cut, it ranked worse.
 """
 
 from __future__ import annotations

@@ -77,6 +77,57 @@ def test_learning_ends_at_the_soft_threshold(weights: str) -> None:
         torch.testing.assert_close(scale.abs(), weight.abs(), rtol=0, atol=0.05)
 
 
+def proximal(vector: torch.Tensor, weight: float) -> torch.Tensor:
+    """Of ``weight * ||x||_2`` at a vector: least ``||x - vector||^2 / 2 + weight * ||x||_2``."""
+    return max(0.0, 1 - weight / float(vector.norm())) * vector
+
+
+def test_the_closed_form_of_the_proximal_map_is_least() -> None:
+    vector, weight = torch.tensor([0.6, -0.8, 0.3]), 0.4
+    least = proximal(vector, weight)
+
+    def value(x: torch.Tensor) -> float:
+        return float((x - vector).square().sum() / 2 + weight * x.norm())
+
+    assert all(value(least) < value(least + 0.01 * torch.randn(3)) for _ in range(100))
+    assert proximal(vector, 2.0).abs().sum() == 0
+
+
+def test_channels_end_where_the_proximal_map_of_their_norm_puts_them() -> None:
+    """Two weights a channel of unit norm, wanted 2, 1, 0.6 and 0.2 times as large."""
+    angles, sizes = torch.tensor([0.3, 1.0, 2.0, 4.0]), torch.tensor([2.0, 1.0, 0.6, 0.2])
+    unit = torch.stack([angles.cos(), angles.sin()], 1)
+    model = nn.Linear(2, 4, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(unit)
+    inputs = torch.eye(2)
+    captured = capture(model, inputs)
+    (linear,) = (n.name for n in captured.module.graph.nodes if "linear" in str(n.target))
+    wanted = sizes.unsqueeze(1) * unit
+    result = learn_switches(
+        captured,
+        [SwitchSite(linear, "g", torch.arange(4).reshape(1, 4))],
+        [((inputs,), wanted.T)],
+        GroupLasso(strength=0.4 * len(inputs)),
+        config=LearnConfig(epochs=1500),
+        loss=lambda output, target: 0.5 * (output - target).square().sum(),
+    )
+    found = result.switches["g"].mean().detach().cpu().unsqueeze(1) * unit
+    expected = torch.stack([proximal(row, 0.4) for row in wanted])
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.03)
+
+
+def test_behind_an_exact_zero_relu_lets_no_gradient_through() -> None:
+    """Which is why scales are not put there: they could not come back."""
+    slopes = []
+    for value in (0.0, 0.02):
+        scale = torch.tensor(value, requires_grad=True)
+        loss = (torch.relu(scale * torch.tensor([1.0, 2.0])) - 1).square().sum()
+        slopes.append(float(torch.autograd.grad(loss, scale)[0]))
+    assert slopes[0] == 0
+    assert slopes[1] < -1
+
+
 @pytest.mark.parametrize("option", ["strength", "lr"])
 def test_bad_settings_are_named(option: str) -> None:
     with pytest.raises(UsageError, match=option):
