@@ -172,7 +172,8 @@ def _divided(plain: Analysis) -> Analysis:
         analysis = _labelled(plain.module, divisions)
         divided = analysis.context.divided
         more = find_divisions(analysis.context, analysis.leaves, analysis.class_of)
-        if more := {place: one for place, one in more.items() if place not in stuck}:
+        known = divisions.keys() | stuck  # some under another name of the same tensor
+        if more := {place: one for place, one in more.items() if place not in known}:
             divisions = divisions | more
             continue
         held = {place for place, one in divided.items() if not analysis.free[one.rows].any()}
@@ -183,7 +184,7 @@ def _divided(plain: Analysis) -> Analysis:
             return analysis
         stuck |= held
         divisions = {place: one for place, one in divisions.items() if place not in stuck}
-    slots = [slot for name, _ in found for slot in plain.leaves[name][0]]
+    slots = [s for name, dim in found for s in plain.leaves[name][0] if varying(s) == (dim,)]
     plain.kinds = kinds_of_columns(plain.class_of, plain.classes, slots)
     return plain
 

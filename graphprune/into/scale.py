@@ -8,32 +8,19 @@ does so cannot be seen in the graph, so this is a proposal, to be kept only wher
 
 from __future__ import annotations
 
-import operator
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import fx
 
-from graphprune.graph.replay import replay
-from graphprune.graph.values import concrete, is_tensor, shape_of
+from graphprune.graph.values import is_tensor, shape_of
+from graphprune.into.proportional import proportional_rows
 from graphprune.into.sizes import module_path
-from graphprune.rules.table import find_rule
 
 aten = torch.ops.aten
 
 _PRODUCTS = (aten.matmul.default, aten.bmm.default, aten.baddbmm.default)
-# Where the weight stands among the arguments, its dimension of outputs, and where the bias stands.
-_PRODUCERS: dict[Any, tuple[int, int, int | None]] = {
-    aten.linear.default: (1, 0, 2),
-    aten.conv1d.default: (1, 0, 2),
-    aten.conv2d.default: (1, 0, 2),
-    aten.addmm.default: (2, 1, 0),
-    aten.mm.default: (1, 1, None),
-}
-_SAME = (aten.contiguous.default, aten.clone.default, aten.alias.default, aten.dropout.default)
-_BY_NUMBER = (aten.mul.Tensor, aten.mul.Scalar, aten.div.Tensor, aten.div.Scalar)
 
 
 @dataclass(frozen=True)
@@ -81,9 +68,11 @@ def proposed_scalings(
         old, new = shape_of(queries)[-1], shape_of(after[queries.name])[-1]
         if old != new:
             for operand in after[node.name].all_input_nodes[:2]:
-                scalings = _into_weights(operand, (new / old) ** 0.5)
-                if scalings:
-                    found[module_path(node)].extend(scalings)
+                if rows := proportional_rows(operand):
+                    factor = (new / old) ** 0.5
+                    found[module_path(node)] += [
+                        Scaling(name, dim, some, factor) for (name, dim), some in rows.items()
+                    ]
                     break
     return {path: tuple(scalings) for path, scalings in found.items()}
 
@@ -110,52 +99,3 @@ def _reaches_softmax(node: fx.Node, steps: int) -> bool:
         if steps and same and user.target not in _PRODUCTS and _reaches_softmax(user, steps - 1):
             return True
     return False
-
-
-def _into_weights(value: fx.Node, factor: float) -> list[Scaling]:
-    """Factors for the parameters of which ``value`` is a rearranged part of the product."""
-    chain: list[fx.Node] = []
-    node = value
-    while node.target not in _PRODUCERS:
-        source = node.args[0] if node.args else None
-        if not _passes_on(node) or not isinstance(source, fx.Node):
-            return []
-        chain.append(node)
-        node = source
-    place, dim, bias_place = _PRODUCERS[node.target]
-    channels = 1 if node.target in (aten.conv1d.default, aten.conv2d.default) else -1
-    shape = shape_of(node)
-    wide = [1] * len(shape)
-    wide[channels] = shape[channels]
-    marks: Any = torch.arange(shape[channels]).reshape(wide).expand(shape)
-    for step in reversed(chain):
-        marks = _replayed(step, marks)
-    rows = torch.unique(marks)
-    names = [(node.args[place], dim)]
-    if bias_place is not None and len(node.args) > bias_place:
-        names.append((node.args[bias_place], 0))
-    return [
-        Scaling(str(leaf.target), along, rows, factor)
-        for leaf, along in names
-        if isinstance(leaf, fx.Node) and leaf.op == "get_attr"
-    ]
-
-
-def _passes_on(node: fx.Node) -> bool:
-    rule = find_rule(node.target) if node.op == "call_function" else None
-    moves = node.target is operator.getitem or (rule is not None and rule.moves)
-    return moves or node.target in _SAME or _by_number(node)
-
-
-def _by_number(node: fx.Node) -> bool:
-    other = node.args[1] if len(node.args) > 1 else None
-    return node.target in _BY_NUMBER and not (isinstance(other, fx.Node) and is_tensor(other))
-
-
-def _replayed(node: fx.Node, marks: Any) -> Any:
-    if node.target in _SAME or _by_number(node):
-        return marks
-    if node.target is operator.getitem:
-        return marks[node.args[1]]
-    source = node.args[0]
-    return replay(node, lambda other: marks if other is source else concrete(other))

@@ -16,6 +16,7 @@ from into_checks import (
     shrunk,
     state,
 )
+from shared_heads import HEADS, KINDS, SIZE, TOKENS, WIDTH
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations
@@ -163,6 +164,16 @@ def test_default_scale_is_made_up_for_in_the_weights() -> None:
         factor = math.sqrt(block.head_dim / 8)
         torch.testing.assert_close(block.qkv.weight[:rows], kept[:rows] * factor)
         assert torch.equal(block.qkv.weight[rows:], kept[rows:])
+
+
+@pytest.mark.parametrize("kind", ["all heads", "without bias", "two queries a key", "norms"])
+def test_default_scale_is_made_up_for_through_rotary_positions_and_norms(kind: str) -> None:
+    """What reaches the product of queries and keys is not the projection itself there."""
+    model, inputs = KINDS[kind]().eval(), torch.randn(2, TOKENS, WIDTH)
+    result = shrunk(model, inputs, heads="inside")
+    result.into(model)
+    assert model.q.out_features == HEADS * SIZE // 2
+    torch.testing.assert_close(model(inputs), result.model(inputs))
 
 
 def test_hard_coded_size_names_the_line_and_leaves_the_model_alone() -> None:
