@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 aten = torch.ops.aten
 
 # Movement that copies, so that torch's schema does not show it as a view.
-_COPIES = ("clone", "flip", "pixel_unshuffle", "_unsafe_view", "tile")
+_COPIES = ("clone", "flip", "_unsafe_view", "tile")
 
 
 _KEEPING = (*overloads("clone"), *overloads("_unsafe_view"), *overloads("contiguous"))
@@ -157,8 +157,19 @@ def label_pixel_shuffle(context: Context, node: fx.Node) -> Labels:
     return clean(result)
 
 
+def label_pixel_unshuffle(context: Context, node: fx.Node) -> NodeLabels:
+    """pixel_unshuffle: pixels become channels, in step with those they come from; space stays."""
+    source = node.args[0]
+    assert isinstance(source, fx.Node)
+    rank = len(shape_of(source))
+    space = [slot for slot in context.of(source) if max(varying(slot), default=0) >= rank - 2]
+    context.pin(space, f"pixel unshuffle {node.name}")
+    return label_move(context, node)
+
+
 register(MOVE, *overloads(*_COPIES), aten.repeat_interleave.self_int)
 register(Rule(label_roll), aten.roll.default)
 register(Rule(label_diagonal, rewrite=rewrite_sizes, moves=True), aten.diagonal.default)
 register(Rule(label_windows, rewrite=rewrite_sizes, moves=True), aten.unfold.default)
 register(Rule(label_pixel_shuffle), aten.pixel_shuffle.default)
+register(Rule(label_pixel_unshuffle, moves=True), aten.pixel_unshuffle.default)
