@@ -1,17 +1,15 @@
-"""One operator held against what it does to the kept channels alone, without the engine's help.
+"""What a record of an operator says, and the network that one is put into.
 
 A record names the dimensions of an operator's tensors. The operator is put between layers that
-bring channels forth and read them, the network is shrunk, and then
-
-- all tensors must keep the same positions of a dimension of one name;
-- the result must be that of the same call on slices of real tensors, cut by plain indexing
-  (``kept``), or that of the full network with the removed channels set to zero (``zero``).
+bring channels forth along one of them and read them: along the record's own in the first network,
+along each other dimension of its inputs in a further one (:meth:`Record.networks`). op_oracle.py
+holds the shrunk networks against what the call does to the kept channels alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -34,24 +32,34 @@ class Record:
         name: of the record.
         axes: names of dimensions, ``"b c h w, c -> b c h w"``; inputs with ``b`` are computed from
             the network's inputs, others are parameters.
-        call: the operator, given the tensors and a dict: sizes by name, and as ``kept_c`` what is
-            kept of a dimension ``c``.
+        call: the operator, given the tensors and a dict: sizes by name, as ``kept_c`` what is kept
+            of a dimension ``c``, and buffers by name.
         free: names of dimensions of which channels must go; of all others none may.
+        locked: names of dimensions of which none may go in the network where a layer brings
+            channels forth along them; along all others some must.
+        cautious: those of the locked ones that could go all the same: their rule is more careful
+            than it had to be.
         oracle: ``kept`` or ``zero``.
         maps: for a name of the output that no input has, its kept positions from those of the
             inputs' names.
         sizes: other than :data:`SIZES`.
+        buffers: constants that the module holds; the call gets them with the sizes.
         target: of the plan.
+        along: the dimension that layers bring forth in a further network, "" in the first.
     """
 
     name: str
     axes: str
     call: Callable[..., Tensor]
     free: str = "c"
+    locked: str = ""
+    cautious: str = ""
     oracle: str = "kept"
     maps: Mapping[str, Callable[[dict[str, list[int]]], list[int]]] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
+    buffers: Mapping[str, Tensor] = field(default_factory=dict)
     target: str = "channels=0.5"
+    along: str = ""
 
     @property
     def size(self) -> dict[str, int]:
@@ -71,8 +79,20 @@ class Record:
     @property
     def read(self) -> str:
         """The dimension of the output that the next layer reads."""
-        found = [name for name in self.output if name in (*self.free.split(), *self.maps, "c")]
-        return found[0] if found else self.output[-1]
+        wanted = [self.along] if self.along in self.output else []
+        if self.along and not wanted:
+            wanted = [name for name in self.output if name in self.maps] or self._in_its_place
+        found = [name for name in self.output if name in (*self.free.split(), "c")]
+        found += [name for name in self.output if name in self.maps]
+        return [*wanted, *found, self.output[-1]][0]
+
+    @property
+    def _in_its_place(self) -> list[str]:
+        """What an output of the same rank has where the first input has ``along``."""
+        (term, *_) = (term for term in self.inputs if self.along in term)
+        there = self.output[term.index(self.along)] if len(term) == len(self.output) else ""
+        met = {"", *(name for each in self.inputs for name in each)}
+        return [] if there in met else [there]
 
     @property
     def dense(self) -> dict[str, Any]:
@@ -81,8 +101,18 @@ class Record:
 
     def brought(self, term: Term) -> str:
         """The dimension of an input that a layer brings forth."""
+        if self.along in term:
+            return self.along
         found = [name for name in term if name in ("c", "d", "o")]
         return found[0] if found else term[-1]
+
+    @property
+    def networks(self) -> list[Record]:
+        """The record itself, and one with channels along each other dimension of its inputs."""
+        computed = [term for term in self.inputs if "b" in term]
+        others = [name for term in computed for name in term if name != self.brought(term)]
+        further = [name for name in dict.fromkeys(others) if name != "b" and self.size[name] > 1]
+        return [self, *(replace(self, name=f"{self.name}, {n}", along=n) for n in further)]
 
 
 class Around(nn.Module):
@@ -100,6 +130,8 @@ class Around(nn.Module):
                 self.before[f"x{number}"] = nn.Linear(FEATURES, size)
             else:
                 self.own[f"p{number}"] = nn.Parameter(torch.rand(shape) + 0.3)
+        for name, value in record.buffers.items():
+            self.register_buffer(name, value)
         self.example_inputs = self._example()
         self.behind = nn.Parameter(torch.randn(record.size[record.read], 5))
 
@@ -121,69 +153,10 @@ class Around(nn.Module):
                 operands.append(value.movedim(-1, term.index(self.record.brought(term))))
             else:
                 operands.append(self.own[f"p{number}"])
-        return read_out(self.record, self.record.call(*operands, self.record.dense), self.behind)
+        told = {**self.record.dense, **dict(self.named_buffers())}
+        return read_out(self.record, self.record.call(*operands, told), self.behind)
 
 
 def read_out(record: Record, value: Tensor, matrix: Tensor) -> Tensor:
     """The layer behind: a product over the dimension that it reads."""
     return value.movedim(record.output.index(record.read), -1) @ matrix
-
-
-def named(record: Record) -> list[tuple[str, int, str]]:
-    """(parameter, dimension, name) of everything that has a name."""
-    found = []
-    for number, term in enumerate(record.inputs):
-        if "b" in term:
-            brought = record.brought(term)
-            found += [
-                (f"before.x{number}.weight", 0, brought),
-                (f"before.x{number}.bias", 0, brought),
-            ]
-        else:
-            found += [(f"own.p{number}", dim, name) for dim, name in enumerate(term)]
-    return [*found, ("behind", 0, record.read)]
-
-
-def kept_by_name(record: Record, kept: Mapping[str, Any]) -> dict[str, list[int]]:
-    """Kept positions of each name; asserts that all tensors agree, and that maps hold."""
-    found: dict[str, list[int]] = {}
-    for parameter, dim, name in named(record):
-        whole = list(range(record.size[name]))
-        positions = kept.get(parameter, {}).get(dim, whole)
-        assert found.setdefault(name, positions) == positions, f"{parameter} differs in {name}"
-    for name, of in record.maps.items():
-        if name in found:
-            assert found[name] == of(found), f"{name} keeps {found[name]}, not {of(found)}"
-    return found
-
-
-def recomputed(record: Record, model: Around, kept: dict[str, list[int]]) -> Tensor:
-    """The network's result for its example, on slices of real tensors."""
-    operands = []
-    given = iter(model.example_inputs)
-    for number, term in enumerate(record.inputs):
-        if "b" in term:
-            value = model.before[f"x{number}"](next(given))
-            value = value.movedim(-1, term.index(record.brought(term)))
-        else:
-            value = model.own[f"p{number}"]
-        for dim, name in enumerate(term):
-            if name in kept and len(kept[name]) < record.size[name]:
-                value = value.index_select(dim, torch.tensor(kept[name]))
-        operands.append(value)
-    sizes: dict[str, Any] = {**record.size, **{n: len(found) for n, found in kept.items()}}
-    sizes |= {f"kept_{name}": positions for name, positions in kept.items()}
-    matrix = model.behind[kept[record.read]]
-    return read_out(record, record.call(*operands, sizes), matrix)
-
-
-def zeroed(record: Record, model: Around, kept: Mapping[str, Any]) -> Tensor:
-    """The full network's result with what is removed before and behind the call at zero."""
-    with torch.no_grad():
-        for parameter, dims in kept.items():
-            tensor = model.get_parameter(parameter)
-            for dim, positions in dims.items():
-                if not parameter.startswith("own."):
-                    gone = sorted(set(range(tensor.shape[dim])) - set(positions))
-                    tensor.index_fill_(dim, torch.tensor(gone, dtype=torch.int64), 0)
-    return model(*model.example_inputs)

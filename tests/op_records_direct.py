@@ -14,10 +14,19 @@ NONE = [0, 0]
 _ENDS = torch.tensor([1, 2], dtype=torch.int32)
 
 DECOMPOSED = [
-    R("aten _softmax", "b c w -> b c w", lambda x, s: aten._softmax(x, 2, False)),
-    R("aten _log_softmax", "b c w -> b c w", lambda x, s: aten._log_softmax(x, 2, False)),
+    R("aten _softmax", "b c w -> b c w", lambda x, s: aten._softmax(x, 2, False), locked="w"),
+    R(
+        "aten _log_softmax",
+        "b c w -> b c w",
+        lambda x, s: aten._log_softmax(x, 2, False),
+        locked="w",
+    ),
     R("aten _to_copy", MOVED, lambda x, s: aten._to_copy(x, dtype=torch.float64)),
-    R("aten _unsafe_view", "b c n -> b c n", lambda x, s: aten._unsafe_view(x, (2, s["c"], 3))),
+    R(
+        "aten _unsafe_view",
+        "b c n -> b c n",
+        lambda x, s: aten._unsafe_view(x, (2, s["c"], s["n"])),
+    ),
     R("aten alias", MOVED, lambda x, s: aten.alias(x)),
     R("aten lift_fresh", MOVED, lambda x, s: aten.lift_fresh(x)),
     R("aten norm", "b c h w -> b h w", lambda x, s: aten.norm(x, 2, [1])),
@@ -27,17 +36,21 @@ DECOMPOSED = [
         "b c h w, o c k k -> b o h w",
         lambda x, w, s: aten.convolution(x, w, None, [1, 1], [1, 1], [1, 1], False, NONE, 1),
         "c o",
+        locked="h w",
     ),
     R(
         "aten convolution, transposed",
         "b c h w, c o k k -> b o h w",
         lambda x, w, s: aten.convolution(x, w, None, [1, 1], [1, 1], [1, 1], True, NONE, 1),
         "c o",
+        locked="h w",
     ),
     R(
         "aten max_pool2d_with_indices",
-        MOVED,
+        "b c h w -> b c H W",
         lambda x, s: F.max_pool2d(x, 2, return_indices=True)[0],
+        locked="h w",
+        sizes={"H": 2, "W": 2},
     ),
     R(
         "_grouped_mm",
@@ -48,8 +61,10 @@ DECOMPOSED = [
     ),
     R(
         "aten max_pool3d_with_indices",
-        "b c k h w -> b c k h w",
+        "b c z h w -> b c Z H W",
         lambda x, s: F.max_pool3d(x, 2, return_indices=True)[0],
+        locked="z h w",
+        sizes={"z": 4, "Z": 2, "H": 2, "W": 2},
     ),
     R(
         "aten split_with_sizes",
@@ -80,7 +95,7 @@ IN_PLACE = [
     R("rrelu_", MOVED, lambda x, s: F.rrelu(x * 1, inplace=True)),
     R("slice written to", "b c w -> b c w", lambda x, s: _written(x)),
     R("empty_like", MOVED, lambda x, s: x + torch.empty_like(x).fill_(0.7)),
-    R("new_empty", "b c n -> b c n", lambda x, s: x + x.new_empty((2, s["c"], 3)).fill_(0.7)),
+    R("new_empty", "b c n -> b c n", lambda x, s: x + x.new_empty((2, s["c"], s["n"])).fill_(0.7)),
 ]
 
 
@@ -95,7 +110,7 @@ def _recurrent(kind: str, gates: int) -> Record:
         result: torch.Tensor = function(x, states, weights, False, 1, 0.0, False, False, True)[0]
         return result
 
-    return R(kind, "b n d, c d, c c -> b n c", call, "c d")
+    return R(kind, "b n d, c d, c c -> b n c", call, "c d", locked="n")
 
 
 def _projected() -> Record:
@@ -108,7 +123,7 @@ def _projected() -> Record:
         weights = [torch.cat([part * (gate + 1) for gate in range(4)]) for part in (w, u)]
         return torch.lstm(x, states, [*weights, p], False, 1, 0.0, False, False, True)[0]
 
-    return R("lstm, projected", "b n d, c d, c o, o c -> b n o", call, "c d o")
+    return R("lstm, projected", "b n d, c d, c o, o c -> b n o", call, "c d o", locked="n")
 
 
 RECURRENT = [
@@ -122,6 +137,7 @@ RECURRENT = [
 
 def _written(x: torch.Tensor) -> torch.Tensor:
     y = x * 1
-    y[..., :2] = 0.5
-    y[..., 2:] += x[..., :2]
+    half = x.shape[-1] // 2
+    y[..., :half] = 0.5
+    y[..., half:] += x[..., :half]
     return y

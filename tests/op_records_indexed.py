@@ -11,6 +11,7 @@ aten = torch.ops.aten
 R = Record
 Tensor = torch.Tensor
 _PLACES = torch.tensor([2, 0, 2])
+_TURNED = torch.tensor([2, 0, 1])
 
 
 def _index(x: Tensor, channels: int) -> Tensor:
@@ -18,90 +19,124 @@ def _index(x: Tensor, channels: int) -> Tensor:
     return _PLACES.view(1, 1, 3).expand(x.shape[0], channels, 3)
 
 
+def _places(kept: list[int]) -> Tensor:
+    """Those of the places that are kept; all of them as they are, without an operation."""
+    return _PLACES if len(kept) == len(_PLACES) else _PLACES[kept]
+
+
 def _times_two(x: Tensor) -> Tensor:
     return x * 2
 
 
 EXTREMES = [
-    R("max with its place unasked", "b c h w -> b h w", lambda x, s: x.max(1)[0]),
-    R("min with its place unasked", "b c h w -> b h w", lambda x, s: x.min(1)[0]),
-    R("max of all", "b c w -> b c w", lambda x, s: x - x.max()),
+    R("max with its place unasked", "b c h w -> b h w", lambda x, s: (x - 5).max(1)[0]),
+    R("min with its place unasked", "b c h w -> b h w", lambda x, s: (x + 5).min(1)[0]),
+    R("max of all", "b c w -> b c w", lambda x, s: x - (x - 5).max()),
     R("max with its place asked", "b c w -> b c w", lambda x, s: x + x.max(1)[1][:, None], ""),
 ]
 
 INDEXED = [
-    R("gather", "b c n -> b c n", lambda x, s: x.gather(2, _index(x, s["c"]))),
+    R("gather", "b c n -> b c n", lambda x, s: x.gather(2, _index(x, s["c"])), locked="n"),
     R(
         "gather by computed places",
         "b c n, b c n -> b c n",
         lambda x, y, s: x.gather(2, y.argsort(2)),
+        locked="n",
     ),
     R(
         "gather by repeated places",
         "b c n -> b c n",
         lambda x, s: x.gather(2, _PLACES.view(1, 1, 3).repeat(x.shape[0], s["c"], 1)),
+        locked="n",
     ),
-    R("gather channels", "b c n -> b c n", lambda x, s: x.gather(1, _PLACES.repeat(2, 6, 1)), ""),
+    R(
+        "gather channels",
+        "b c n -> b c n",
+        lambda x, s: x.gather(1, _places(s["kept_n"]).repeat(2, 6, 1)),
+        "",
+    ),
     R(
         "scatter",
+        "b c n, b c z -> b c n",
+        lambda x, y, s: x.scatter(2, _index(x, s["c"])[..., :2], y),
+        locked="n z",
+    ),
+    R(
+        "scatter of as many",
         "b c n, b c n -> b c n",
-        lambda x, y, s: x.scatter(2, _index(x, s["c"])[..., :2], y[..., :2]),
+        lambda x, y, s: x.scatter(2, _TURNED.expand_as(x), y),
+        locked="n",
     ),
     R(
         "scatter_",
         "b c n -> b c n",
         lambda x, s: _times_two(x).scatter_(2, _index(x, s["c"])[..., :1], 7.0),
+        locked="n",
     ),
     R(
         "scatter_add",
         "b c n, b c n -> b c n",
         lambda x, y, s: x.scatter_add(2, _index(x, s["c"]), y),
+        locked="n",
     ),
     R(
         "scatter_add_",
         "b c n -> b c n",
         lambda x, s: torch.zeros_like(x).scatter_add_(2, _index(x, s["c"]), x),
+        locked="n",
     ),
     R(
         "scatter_reduce",
         "b c n, b c n -> b c n",
         lambda x, y, s: x.scatter_reduce(2, _index(x, s["c"]), y, "amax"),
+        locked="n",
     ),
     R(
         "scatter_reduce_",
         "b c n, b c n -> b c n",
         lambda x, y, s: _times_two(x).scatter_reduce_(2, _index(x, s["c"]), y, "mean"),
+        locked="n",
     ),
-    R("index_add", "b c n, b c n -> b c n", lambda x, y, s: x.index_add(2, _PLACES, y, alpha=3)),
+    R(
+        "index_add",
+        "b c n, b c n -> b c n",
+        lambda x, y, s: x.index_add(2, _PLACES, y, alpha=3),
+        locked="n",
+    ),
     R(
         "index_add_",
         "b c n, b c n -> b c n",
         lambda x, y, s: _times_two(x).index_add_(2, _PLACES, y),
+        locked="n",
     ),
     R(
         "index_copy",
         "b c n, b c n -> b c n",
-        lambda x, y, s: x.index_copy(2, _PLACES[:2], y[..., :2]),
+        lambda x, y, s: x.index_copy(2, _TURNED, y),
+        locked="n",
     ),
     R(
         "index_copy_",
         "b c n, b c n -> b c n",
-        lambda x, y, s: _times_two(x).index_copy_(2, _PLACES[:2], y[..., :2]),
+        lambda x, y, s: _times_two(x).index_copy_(2, _TURNED, y),
+        locked="n",
     ),
     R(
         "index_reduce",
         "b c n, b c n -> b c n",
         lambda x, y, s: x.index_reduce(2, _PLACES, y, "amax"),
+        locked="n",
     ),
     R(
         "index_reduce_",
         "b c n, b c n -> b c n",
         lambda x, y, s: _times_two(x).index_reduce_(2, _PLACES, y, "mean"),
+        locked="n",
     ),
     R(
         "expand_as",
         "b c n, b c one -> b c n",
-        lambda x, y, s: torch.cat([x, aten.expand_as(y, x)], 2)[..., 2:5],
+        lambda x, y, s: aten.expand_as(y, x),
     ),
 ]
 
@@ -110,12 +145,16 @@ UNFOLDED = [
         "grid_sample",
         "b c h w, b n k z -> b c n k",
         lambda x, places, s: F.grid_sample(x, places, align_corners=False),
+        locked="h w n k",
+        cautious="n k",
     ),
     R(
         "grid_sample in three dimensions",
         "b c h w g, b n k o one three -> b c n k o",
         lambda x, places, s: F.grid_sample(x, places.squeeze(-2), align_corners=False),
         sizes={"three": 3},
+        locked="h w g n k three",
+        cautious="n k",
     ),
     R(
         "im2col",
@@ -123,6 +162,7 @@ UNFOLDED = [
         lambda x, s: F.unfold(x, 2, stride=2),
         sizes={"o": 24, "n": 4},
         maps={"o": lambda k: [4 * c + i for c in k["c"] for i in range(4)]},
+        locked="h w",
     ),
     R(
         "col2im",
@@ -130,6 +170,7 @@ UNFOLDED = [
         lambda x, s: F.fold(x, (4, 4), 2, stride=2),
         sizes={"c": 12, "d": 3, "n": 4},
         maps={"d": lambda k: sorted({c // 4 for c in k["c"]})},
+        locked="n",
     ),
 ]
 

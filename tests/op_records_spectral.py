@@ -29,13 +29,28 @@ def _transform(kind: str, rank: str) -> Record:
     space = "h w" if rank else "w"
     after = "h n" if rank else "n"
     axes = f"b c {space} -> b c {after}"
-    return Record(f"{kind}{rank}", axes, _call(kind, rank), sizes={"n": _LENGTHS[kind]})
+    return Record(
+        f"{kind}{rank}", axes, _call(kind, rank), locked=space, sizes={"n": _LENGTHS[kind]}
+    )
+
+
+def _of_one_length(kind: str) -> Record:
+    """A transform of one dimension whose result is as long as what it is given."""
+    transform: Any = getattr(torch.fft, kind)
+    length = 6 if kind in ("rfft", "ihfft") else 4
+
+    def call(x: Tensor, sizes: dict[str, Any]) -> Tensor:
+        given = torch.complex(x, 0.5 * x + 0.1) if kind in _TAKES_COMPLEX else x
+        return transform(given, n=length, dim=-1).abs()
+
+    return Record(f"{kind} to as many", "b c w -> b c w", call, locked="w")
 
 
 SPECTRAL = [
+    *(_of_one_length(kind) for kind in ("rfft", "ihfft", "irfft", "hfft")),
     *(_transform(kind, rank) for kind in _LENGTHS for rank in ("", "2", "n")),
-    Record("fftshift", "b c w -> b c w", lambda x, s: torch.fft.fftshift(x, dim=2)),
-    Record("ifftshift", "b c w -> b c w", lambda x, s: torch.fft.ifftshift(x, dim=2)),
+    Record("fftshift", "b c w -> b c w", lambda x, s: torch.fft.fftshift(x, dim=2), locked="w"),
+    Record("ifftshift", "b c w -> b c w", lambda x, s: torch.fft.ifftshift(x, dim=2), locked="w"),
     Record("fft of channels", "b c w -> b c w", lambda x, s: torch.fft.fft(x, dim=1).abs(), ""),
     Record("fftn of all", "b c -> b c", lambda x, s: torch.fft.fftn(x).real, ""),
     Record(
@@ -47,6 +62,7 @@ SPECTRAL = [
                 torch.ones(2).double(), torch.arange(2) + x.mean((1, 2), keepdim=True) * 0
             )
         ).flatten(2),
+        locked="w",
     ),
     Record(
         "pairs of channels",
