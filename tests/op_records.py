@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from op_records_depthwise import DEPTHWISE
 from op_records_direct import DECOMPOSED, IN_PLACE, RECURRENT
 from op_records_indexed import CELLS, EXTREMES, INDEXED, UNFOLDED
 from op_records_losses import LOSSES
@@ -15,6 +16,7 @@ from op_records_windows import WINDOWS
 FAMILIES = (
     POINTWISE,
     CONTRACTIONS,
+    DEPTHWISE,
     NORMS,
     REDUCTIONS,
     MOVES,

@@ -206,6 +206,22 @@ MOVES = [
         sizes={"n": 6},
         maps={"n": _bordered},
     ),
+    R(
+        "pad beside channels",
+        "b c n, b d n -> b d n",
+        lambda x, y, s: y + F.pad(x, (0, 0, s["kept_d"].count(0), s["kept_d"].count(5))),
+        "c d",
+        sizes={"c": 4},
+    ),
+    R(
+        "constant_pad_nd beside channels",
+        "b c n, b d n -> b d n",
+        lambda x, y, s: (
+            y + aten.constant_pad_nd(x, (0, 0, s["kept_d"].count(0), s["kept_d"].count(5)), 0.5)
+        ),
+        "c d",
+        sizes={"c": 4},
+    ),
     R("roll space", "b c w -> b c w", lambda x, s: x.roll(1, 2), locked="w"),
     R("roll", "b c w -> b c w", lambda x, s: x.roll(1, 1), ""),
     R(
