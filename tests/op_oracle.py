@@ -1,8 +1,10 @@
 """An operator's rule held against what the operator does, without the engine's help.
 
-The network of a record is shrunk several times, so that each removable channel goes once. Each time
+The planner must have as many channels to choose from as the record says, along the dimensions that
+it calls free and along no other. The network is then shrunk several times, so that each removable
+channel goes once. Each time
 
-- channels must go along the dimensions that the record calls free, and along no other;
+- channels must go along all of these dimensions;
 - all tensors must keep the same positions of a dimension of one name;
 - the result must be that of the same call on slices of real tensors, cut by plain indexing
   (``kept``), or that of the full network with the removed channels set to zero (``zero``);
@@ -19,6 +21,7 @@ import torch
 from engine_oracle import random_scores, shrink
 from op_record import Around, Record, read_out
 
+from graphprune.analysis.channels import ChannelGroup
 from graphprune.analysis.groups import Analysis, analyse
 from graphprune.capturing.capture import Captured, capture
 from graphprune.choosing.budget import choose
@@ -52,8 +55,7 @@ def check(record: Record) -> None:
     """Shrink one of :attr:`Record.networks`; assert all that the module says."""
     model, captured = network_of(record)
     analysis = analyse(captured.module)
-    offered, may_lose = _offered(record, analysis), _may_lose(record)
-    assert offered <= may_lose, f"{record.name}: offers {offered}, more than {may_lose}"
+    _assert_choices(record, analysis)
     shrunk = False
     for plan in _plans(analysis, record.target):
         shrunk |= bool(plan.kept)
@@ -67,11 +69,18 @@ def check(record: Record) -> None:
     assert shrunk or not _must_lose(record), f"{record.name}: nothing can be removed"
 
 
-def _offered(record: Record, analysis: Analysis) -> set[str]:
-    """Names of the dimensions along which there are channels to choose from."""
-    names = {(parameter, dim): name for parameter, dim, name in named(record)}
-    members = {(m.parameter, m.dim) for group in analysis.groups for m in group.members}
-    return {names[member] for member in members & names.keys()} - set(record.maps)
+def _assert_choices(record: Record, analysis: Analysis) -> None:
+    """The planner may choose of all channels that the record calls free, and of no others."""
+    must, may = _must_lose(record), _may_lose(record) | set(record.maps)
+    for parameter, dim, name in named(record):
+        offered = sum(group.size for group in analysis.groups if _is_in(group, parameter, dim))
+        where = f"{record.name}: {parameter} offers {offered} along {name}"
+        assert name in may or not offered, where
+        assert name not in must or offered == record.choices.get(name, record.size[name]), where
+
+
+def _is_in(group: ChannelGroup, parameter: str, dim: int) -> bool:
+    return any((member.parameter, member.dim) == (parameter, dim) for member in group.members)
 
 
 def _plans(analysis: Analysis, target: str) -> Iterator[Plan]:
@@ -175,6 +184,7 @@ def zeroed(record: Record, model: Around, kept: Mapping[str, Any]) -> Tensor:
             if not parameter.startswith("own."):
                 gone = sorted(set(range(tensor.shape[dim])) - set(positions))
                 tensor.index_fill_(dim, torch.tensor(gone, dtype=torch.int64), 0)
-    result = model(*model.example_inputs)
-    model.load_state_dict(whole)
-    return result
+    try:
+        return model(*model.example_inputs)
+    finally:
+        model.load_state_dict(whole)

@@ -39,6 +39,8 @@ class Record:
             channels forth along them; along all others some must.
         cautious: those of the locked ones that could go all the same: their rule is more careful
             than it had to be.
+        choices: of how many channels, or sets of them that go together, the planner may choose
+            along a dimension that loses some; along all others of as many as it is long.
         oracle: ``kept`` or ``zero``.
         maps: for a name of the output that no input has, its kept positions from those of the
             inputs' names.
@@ -54,6 +56,7 @@ class Record:
     free: str = "c"
     locked: str = ""
     cautious: str = ""
+    choices: Mapping[str, int] = field(default_factory=dict)
     oracle: str = "kept"
     maps: Mapping[str, Callable[[dict[str, list[int]]], list[int]]] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)

@@ -28,7 +28,7 @@ def _written_out(x: Tensor, weight: Tensor, sizes: dict[str, Any]) -> Tensor:
 def _depthwise(name: str, axes: str, call: Callable[..., Tensor]) -> Record:
     kernel = " ".join("k" for _ in axes.split())
     form = f"b c {axes}, c one {kernel} -> b c {axes}"
-    return Record(f"depthwise {name}", form, call, locked=axes)
+    return Record(f"depthwise {name}", form, call, locked=axes, sizes={"z": 4})
 
 
 _AXES = {1: "w", 2: "h w", 3: "z h w"}

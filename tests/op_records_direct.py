@@ -72,6 +72,7 @@ DECOMPOSED = [
         lambda x, s: sum(aten.split_with_sizes(x, [s["c"] // 2] * 2, 1)),
         sizes={"d": 3},
         maps={"d": lambda k: [position for position in k["c"] if position < 3]},
+        choices={"c": 3},
     ),
 ]
 
@@ -93,7 +94,7 @@ IN_PLACE = [
     R("feature_dropout_", MOVED, lambda x, s: F.dropout2d(x * 1, 0.5, False, inplace=True)),
     R("alpha_dropout_", MOVED, lambda x, s: F.alpha_dropout(x * 1, 0.5, False, inplace=True)),
     R("rrelu_", MOVED, lambda x, s: F.rrelu(x * 1, inplace=True)),
-    R("slice written to", "b c w -> b c w", lambda x, s: _written(x)),
+    R("slice written to", "b c w -> b c w", lambda x, s: _written(x), choices={"w": 2}),
     R("empty_like", MOVED, lambda x, s: x + torch.empty_like(x).fill_(0.7)),
     R("new_empty", "b c n -> b c n", lambda x, s: x + x.new_empty((2, s["c"], s["n"])).fill_(0.7)),
 ]

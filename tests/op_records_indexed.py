@@ -171,6 +171,7 @@ UNFOLDED = [
         sizes={"c": 12, "d": 3, "n": 4},
         maps={"d": lambda k: sorted({c // 4 for c in k["c"]})},
         locked="n",
+        choices={"c": 3},
     ),
 ]
 

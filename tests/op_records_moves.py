@@ -61,6 +61,7 @@ MOVES = [
         lambda x, s: x.view(2, s["n"] // 4, 4, -1),
         sizes={"n": 16},
         maps={"h": lambda k: sorted({n // 4 for n in k["n"]})},
+        choices={"n": 4},
     ),
     R(
         "reshape",
@@ -93,7 +94,12 @@ MOVES = [
         lambda x, s: x.narrow(2, s["kept_w"].count(0), s["w"] - s["kept_w"].count(0)),
         maps={"n": lambda k: [w - 1 for w in k["w"] if w]},
     ),
-    R("select space", "b c w -> b c", lambda x, s: x.select(2, s["kept_w"].index(1))),
+    R(
+        "select space",
+        "b c w -> b c",
+        lambda x, s: x.select(2, s["kept_w"].index(1)),
+        choices={"w": 3},
+    ),
     R("unbind space", "b c w -> b c", lambda x, s: x.unbind(2)[1], locked="w"),
     R(
         "unfold",
@@ -155,6 +161,7 @@ MOVES = [
         lambda x, s: sum(x.chunk(2, 1)),
         sizes={"d": 3},
         maps={"d": _halved},
+        choices={"c": 3},
     ),
     R(
         "split",
@@ -162,6 +169,7 @@ MOVES = [
         lambda x, s: sum(x.split(s["c"] // 2, 1)),
         sizes={"d": 3},
         maps={"d": _halved},
+        choices={"c": 3},
     ),
     R(
         "tensor_split",
@@ -169,8 +177,16 @@ MOVES = [
         lambda x, s: sum(x.tensor_split(2, 1)),
         sizes={"d": 3},
         maps={"d": _halved},
+        choices={"c": 3},
     ),
-    R("glu", "b c n -> b d n", lambda x, s: F.glu(x, 1), sizes={"d": 3}, maps={"d": _halved}),
+    R(
+        "glu",
+        "b c n -> b d n",
+        lambda x, s: F.glu(x, 1),
+        sizes={"d": 3},
+        maps={"d": _halved},
+        choices={"c": 3},
+    ),
     R(
         "repeat",
         "b c n -> b o n",
@@ -212,6 +228,7 @@ MOVES = [
         lambda x, y, s: y + F.pad(x, (0, 0, s["kept_d"].count(0), s["kept_d"].count(5))),
         "c d",
         sizes={"c": 4},
+        choices={"c": 6},
     ),
     R(
         "constant_pad_nd beside channels",
@@ -221,6 +238,7 @@ MOVES = [
         ),
         "c d",
         sizes={"c": 4},
+        choices={"c": 6},
     ),
     R("roll space", "b c w -> b c w", lambda x, s: x.roll(1, 2), locked="w"),
     R("roll", "b c w -> b c w", lambda x, s: x.roll(1, 1), ""),
@@ -231,6 +249,7 @@ MOVES = [
         sizes={"c": 12, "d": 3, "x": 8, "y": 8},
         maps={"d": lambda k: sorted({c // 4 for c in k["c"]})},
         locked="h w",
+        choices={"c": 3},
     ),
     R(
         "pixel_unshuffle",

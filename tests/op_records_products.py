@@ -82,6 +82,7 @@ CONTRACTIONS = [
         "c n",
         oracle="zero",
         locked="w",
+        choices={"n": 6},
     ),
     R(
         "transposed 1d",

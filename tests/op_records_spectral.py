@@ -70,6 +70,7 @@ SPECTRAL = [
         lambda x, s: torch.view_as_real(
             torch.view_as_complex(x.unflatten(2, (-1, 2)).contiguous())
         ).flatten(2),
+        choices={"c": 3},
     ),
     Record(
         "conjugates",
