@@ -61,12 +61,14 @@ class Tally:
         ran: how many were tried.
         shrunk: in how many some parameter lost something.
         mutants: how many wrong cuts were made on purpose.
+        in_rows: how many of these in one row of a tensor whose rows keep columns of their own.
         missed: those that went unnoticed, with the program.
     """
 
     ran: int = 0
     shrunk: int = 0
     mutants: int = 0
+    in_rows: int = 0
     missed: list[str] = field(default_factory=list)
 
     def add(self, recipe: Recipe, outcome: Outcome) -> None:
@@ -74,8 +76,17 @@ class Tally:
         self.ran += 1
         self.shrunk += outcome.shrunk
         self.mutants += bool(outcome.mutant)
+        self.in_rows += " row " in outcome.mutant
         if outcome.mutant and not outcome.caught:
             self.missed.append(f"{outcome.mutant} of {recipe}")
+
+    def include(self, other: Tally) -> None:
+        """Count what another process has counted."""
+        self.ran += other.ran
+        self.shrunk += other.shrunk
+        self.mutants += other.mutants
+        self.in_rows += other.in_rows
+        self.missed += other.missed
 
 
 def run_examples(
