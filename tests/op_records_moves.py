@@ -259,7 +259,12 @@ MOVES = [
         maps={"o": lambda k: [4 * c + i for c in k["c"] for i in range(4)]},
         locked="h w",
     ),
-    R("index space", "b c w -> b c n", lambda x, s: x[:, :, [2, 0, 1]], locked="w"),
+    R(
+        "index space",
+        "b c w -> b c n",
+        lambda x, s: x[:, :, [s["kept_w"].index(w) for w in _TURNED if w in s["kept_w"]]],
+        maps={"n": lambda k: [n for n, w in enumerate(_TURNED) if w in k["w"]]},
+    ),
     R(
         "index by numbers",
         "b c w -> b c n",

@@ -71,7 +71,7 @@ def _divide(classes: np.ndarray, width: int) -> Division | None:
 
     Rows that share some of their columns are made to share all of them.
     """
-    if not width or classes.size % width or classes.size == width:
+    if width < 2 or classes.size % width or classes.size == width:
         return None
     places = np.arange(classes.size)
     rows, columns = places // width, places % width

@@ -106,7 +106,14 @@ def test_rows_are_told_by_where_equal_channels_lie() -> None:
 
 @pytest.mark.parametrize(
     ("classes", "width"),
-    [([0, 1, 2, 3], 2), ([0, 1, 1, 0], 2), ([0, 0, 1, 1], 2), ([0, 1, 0], 2), ([0, 1], 2)],
+    [
+        ([0, 1, 2, 3], 2),
+        ([0, 1, 1, 0], 2),
+        ([0, 0, 1, 1], 2),
+        ([0, 1, 0], 2),
+        ([0, 1], 2),
+        ([0, 0, 1, 1], 1),
+    ],
 )
 def test_other_patterns_are_no_rows(classes: list[int], width: int) -> None:
     assert _divide(np.array(classes), width) is None
