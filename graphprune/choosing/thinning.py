@@ -200,6 +200,7 @@ class _Rectangles:
         self._taken = [0] * len(blocks)
         # A block without a row that may go is thinned inside whatever the policy is.
         self._columns = [heads != "whole" or bool((rows < 0).all()) for rows in self._row_of]
+        self._costs = np.full(len(blocks), np.nan)  # of the next columns; nan: to be worked out
         self._left = np.array([float(score[row].sum()) for row in self._rows])
         self._count = np.array([row.size for row in self._rows], dtype=np.int64)
 
@@ -218,13 +219,18 @@ class _Rectangles:
             yield Step(highest, *step)
 
     def _cheapest_columns(self) -> tuple[float, int] | None:
-        found = []
-        for number, values in enumerate(self._values):
-            alive, going = self._alive[number], self._next_columns(number)
-            left = values.shape[1] - going.stop
-            if self._columns[number] and left >= _least(self._steps[number]) and alive.any():
-                found.append((float(values[alive, going].mean()), number))
-        return min(found, default=None)
+        for number in np.flatnonzero(np.isnan(self._costs)).tolist():
+            self._costs[number] = self._cost_of_columns(number)
+        number = int(self._costs.argmin())
+        cost = float(self._costs[number])
+        return None if math.isinf(cost) else (cost, number)
+
+    def _cost_of_columns(self, number: int) -> float:
+        """Mean importance of what a block's next columns take away; infinite if they may not go."""
+        values, alive, going = self._values[number], self._alive[number], self._next_columns(number)
+        enough = values.shape[1] - going.stop >= _least(self._steps[number])
+        may_go = self._columns[number] and enough and bool(alive.any())
+        return float(values[alive, going].mean()) if may_go else math.inf
 
     def _next_columns(self, number: int) -> slice:
         taken, units = self._taken[number], self._values[number].shape[1]
@@ -242,6 +248,7 @@ class _Rectangles:
     def _take_columns(self, number: int) -> tuple[tuple[int, ...], int]:
         going, alive, rows = self._next_columns(number), self._alive[number], self._row_of[number]
         self._taken[number] = going.stop
+        self._costs[number] = math.nan
         for row in np.flatnonzero(alive & (rows >= 0)):
             if self._count[rows[row]]:
                 self._left[rows[row]] -= self._values[number][row, going].sum()
@@ -252,8 +259,10 @@ class _Rectangles:
     def _take_rows(self, going: list[int]) -> tuple[tuple[int, ...], int]:
         fresh = int(self._count[going].sum())
         self._count[going] = 0
-        for alive, rows in zip(self._alive, self._row_of, strict=True):
-            alive[np.isin(rows, going)] = False
+        for number, (alive, rows) in enumerate(zip(self._alive, self._row_of, strict=True)):
+            if (hit := np.isin(rows, going)).any():
+                alive[hit] = False
+                self._costs[number] = math.nan
         return tuple(one for row in going for one in self._rows[row].tolist()), fresh
 
 
