@@ -89,7 +89,7 @@ def _apply(
             return follow(model, inputs, values, ignore | inside)
 
         progress = Repair(model, originals, sizes, scalings, measure).run()
-        failed = _disagreement_at_widest(model, small, seed)
+        failed = disagreement_at_widest(model, small, seed)
         if failed is not None:
             if not progress.running:
                 raised = None if isinstance(failed, CertificateError) else failed
@@ -150,8 +150,11 @@ def _disagreement(model: nn.Module, small: Captured, seed: int, limit: float) ->
     return None
 
 
-def _disagreement_at_widest(model: nn.Module, small: Captured, seed: int) -> Exception | None:
-    """The same, with a limit as wide as the small graph's own rounding where it has to be."""
+def disagreement_at_widest(model: nn.Module, small: Captured, seed: int) -> Exception | None:
+    """What shows that the model and the small graph are not equal; None if they are proved so.
+
+    The limit is as wide as the small graph's own rounding where it has to be.
+    """
 
     def check(limit: float) -> None:
         failed = _disagreement(model, small, seed, limit)

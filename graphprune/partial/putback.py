@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from graphprune.analysis.groups import Analysis
 from graphprune.capturing.capture import Captured
 from graphprune.errors import GraphpruneError, ModelError
 from graphprune.graph.values import set_tensor
@@ -65,9 +66,8 @@ def put_back(model: nn.Module, part: Part, small: Captured) -> tuple[str, str]:
     Raises:
         ModelError: neither is possible; says why.
     """
-    module = model.get_submodule(part.name)
     try:
-        _shrink_class(module, part, small)
+        shrink_class(model.get_submodule(part.name), small, part.analyses[0], part.exposed)
     except GraphpruneError as error:
         why = one_line(error)
     else:
@@ -77,23 +77,39 @@ def put_back(model: nn.Module, part: Part, small: Captured) -> tuple[str, str]:
             f"its class cannot be shrunk ({why}), and a graph in its place would have to take "
             f"{len(part.graphs)} unlike shapes"
         )
-    _tie(small, module, part.exposed)
-    parent, _, key = part.name.rpartition(".")
-    model.get_submodule(parent).register_module(key, PartGraph(part.name, small))
+    place_graph(model, part.name, small, part.exposed)
     return GRAPH, why
 
 
-def _shrink_class(module: nn.Module, part: Part, small: Captured) -> None:
+def shrink_class(
+    module: nn.Module, small: Captured, analysis: Analysis, exposed: Collection[str]
+) -> None:
+    """Shrink a part of the user's class in place, see :func:`graphprune.into.apply.apply`.
+
+    Args:
+        module: the part.
+        small: its small graph.
+        analysis: of its graph before.
+        exposed: names of tensors that others may look at, which the plan leaves as they are.
+
+    Raises:
+        UsageError: its forward does not fit the small tensors; it is unchanged.
+    """
     held = own_tensors(module)
-    memory = {name: held[name].data for name in part.exposed}
-    apply(module, small, part.analyses[0])
+    memory = {name: held[name].data for name in exposed}
+    apply(module, small, analysis)
     for name, data in memory.items():  # the same contents, and the memory that others look at
         held[name].data = data
 
 
-def _tie(small: Captured, module: nn.Module, exposed: Collection[str]) -> None:
-    """Make the graph use the very tensors that the rest of the model reads."""
-    originals, names = own_tensors(module), own_tensors(small.module)
-    for name in exposed:
-        if name in names:
-            set_tensor(small.module, name, originals[name])
+def place_graph(model: nn.Module, name: str, small: Captured, exposed: Collection[str]) -> None:
+    """Put a small graph in the place of the part of this name.
+
+    It uses the very tensors of the part that others may look at (``exposed``).
+    """
+    originals, names = own_tensors(model.get_submodule(name)), own_tensors(small.module)
+    for shared in exposed:
+        if shared in names:
+            set_tensor(small.module, shared, originals[shared])
+    parent, _, key = name.rpartition(".")
+    model.get_submodule(parent).register_module(key, PartGraph(name, small))

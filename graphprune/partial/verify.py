@@ -37,7 +37,7 @@ def verify_parts(
         CertificateError: a file differs from the report, or the files contradict each other.
     """
     _check_files(place, report)
-    tensors = _weights(place / WEIGHTS)
+    tensors = whole_weights(place / WEIGHTS)
     found = []
     for row in report.parts:
         _check_weights(row, place / row.folder, tensors)
@@ -56,8 +56,12 @@ def verify_parts(
     )
 
 
-def _check_files(place: Path, report: PartialReport) -> None:
-    # The names come from a file: nothing outside the folder may be opened.
+def part_folders(report: PartialReport) -> set[str]:
+    """The folders of the parts. Their names come from a file: nothing outside may be opened.
+
+    Raises:
+        CertificateError: the report names others than compress writes, or none.
+    """
     folders = {row.folder for row in report.parts}
     plain = all(
         len(path.parts) == 2 and path.parts[0] == PARTS and ".." not in path.parts
@@ -65,6 +69,11 @@ def _check_files(place: Path, report: PartialReport) -> None:
     )
     if not folders or len(folders) != len(report.parts) or not plain:
         raise CertificateError("report.json names no parts, or folders that compress never writes")
+    return folders
+
+
+def _check_files(place: Path, report: PartialReport) -> None:
+    folders = part_folders(report)
     allowed = {f"{folder}/{name}" for folder in folders for name in ARTEFACTS} | {WEIGHTS}
     strange = sorted(set(report.files) - allowed)
     if strange:
@@ -80,8 +89,12 @@ def _check_files(place: Path, report: PartialReport) -> None:
             )
 
 
-def _weights(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors by all of their names: those of a tied tensor lie in the file's metadata."""
+def whole_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Weights of the whole by all of their names: those of a tied one lie in the file's metadata.
+
+    Raises:
+        CertificateError: the file is missing or damaged.
+    """
     try:
         with safetensors.safe_open(str(path), framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

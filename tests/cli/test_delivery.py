@@ -117,6 +117,14 @@ def test_load_gives_a_model_that_trains_on(delivered: tuple[Path, Result], user:
     assert losses[-1] < 0.8 * losses[0]
 
 
+def test_load_into_the_users_class(delivered: tuple[Path, Result], user: Any) -> None:
+    graph, own = graphprune.load(delivered[0]), graphprune.load(delivered[0], into=user.Small())
+    assert isinstance(own, user.Small)
+    assert own.conv1.out_channels == own.conv1.weight.shape[0] < 8
+    x = torch.from_numpy(user.arrays(6, seed=6)[0])
+    torch.testing.assert_close(own(x), graph(x))
+
+
 def test_onnx_has_a_free_batch_and_agrees(delivered: tuple[Path, Result], user: Any) -> None:
     model = graphprune.load(delivered[0]).eval()
     session = onnxruntime.InferenceSession(
