@@ -90,6 +90,8 @@ def find_parts(
         seen = observe(model, inputs, level, seed)
         below: dict[str, nn.Module] = {}
         for name, module in level.items():
+            if id(module) in search.covered:
+                continue  # it has two names, or is in a part of this level
             if progress is not None:
                 progress(name)
             if not _take(search, name, module, seen[name]):
@@ -102,6 +104,9 @@ def _take(search: _Search, name: str, module: nn.Module, calls: Calls) -> bool:
     """Capture a submodule for all of its calls; False, with the reason noted, if that fails."""
     if not calls.count:
         search.refused[name] = NOT_CALLED
+        return False
+    if any(id(inner) in search.covered for inner in module.modules()):
+        search.refused[name] = "shares a submodule with another part"
         return False
     graphs: list[Captured] = []
     try:
@@ -124,7 +129,8 @@ def _analysed(model: nn.Module, inputs: Inputs, search: _Search, seed: int) -> F
     modules = {name: model.get_submodule(name) for name in search.graphs}
     outside = read_outside(model, inputs, modules, seed)
     found = Found()
-    for name in sorted(search.graphs, key=list(dict(model.named_modules())).index):
+    names = [name for name, _ in model.named_modules(remove_duplicate=False)]
+    for name in sorted(search.graphs, key=names.index):
         graphs, exposed = search.graphs[name], outside[name]
         try:
             analyses = tuple(analyse(expose(graph, exposed)) for graph in graphs)
@@ -142,7 +148,7 @@ def _analysed(model: nn.Module, inputs: Inputs, search: _Search, seed: int) -> F
 
 def _not_covered(model: nn.Module, search: _Search) -> Iterator[tuple[str, str]]:
     """Refused submodules that hold parameters of their own."""
-    modules = dict(model.named_modules())
+    modules = dict(model.named_modules(remove_duplicate=False))
     for name, why in search.refused.items():
         if any(True for _ in modules[name].parameters(recurse=False)):
             yield name, why

@@ -14,10 +14,13 @@ from graphprune.exporters.pt2 import load_pt2
 from graphprune.exporters.report import file_hash
 from graphprune.graph.names import model_name
 from graphprune.io.text import few, reason
+from graphprune.partial.putback import CLASS
 from graphprune.partial.report import PartialReport, PartRow
 from graphprune.proof.certify import Certificate
 
 _GRAPH_PREFIX = "graph."
+_ROUNDING = 1e-2
+"""How far one factor may differ between weights, which half precision rounds."""
 
 
 def verify_parts(
@@ -107,6 +110,21 @@ def whole_weights(path: Path) -> dict[str, torch.Tensor]:
     return tensors
 
 
+def _agree(found: torch.Tensor, tensor: torch.Tensor, *, scaled: bool) -> bool:
+    """Whether two weights are equal, but for rows that make up for an attention's scale.
+
+    Those, which a part put back as its class may have, are all multiplied by one number.
+    """
+    if found.shape != tensor.shape or found.dtype != tensor.dtype:
+        return False
+    unlike = found != tensor
+    if not unlike.any():
+        return True
+    ratios = found[unlike].double() / tensor[unlike].double()
+    close = torch.allclose(ratios, ratios[0], rtol=_ROUNDING, atol=0)
+    return scaled and tensor.is_floating_point() and close and float(ratios[0]) > 0
+
+
 def _check_weights(row: PartRow, folder: Path, tensors: dict[str, torch.Tensor]) -> None:
     module, _ = load_pt2(folder / "model.pt2")
     weights = {name for name, _ in module.named_parameters(remove_duplicate=False)}
@@ -115,7 +133,7 @@ def _check_weights(row: PartRow, folder: Path, tensors: dict[str, torch.Tensor])
         found = next((tensors[place] for place in places if place in tensors), None)
         if found is None and name not in weights:
             continue  # a constant of the graph that is no tensor of the model
-        if found is None or found.shape != tensor.shape or not torch.equal(found, tensor):
+        if found is None or not _agree(found, tensor, scaled=row.placed == CLASS):
             raise CertificateError(
                 f"{WEIGHTS} and {row.folder}/model.pt2 differ at {row.name}.{name}; "
                 "compress the model again"

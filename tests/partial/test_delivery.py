@@ -19,6 +19,7 @@ from graphprune.cli import cli
 from graphprune.errors import CertificateError, ModelError, UsageError
 from graphprune.partial.report import PartialReport, read_report
 from graphprune.partial.result import PartialCompressed, folder_names
+from graphprune.partial.verify import _agree
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +156,16 @@ def test_the_command_line_takes_the_same_road(tmp_path: Path) -> None:
     own = load(tmp_path / "out", into=Cached())
     assert own.part[0].weight.shape == (8, 6)
     assert own(torch.randn(3, 6)).shape == (3, 6)
+
+
+def test_rows_that_make_up_for_a_scale_are_no_contradiction() -> None:
+    """A class whose attention scales by the size of heads it finds: verify had refused it."""
+    weight = torch.randn(6, 4)
+    scaled = weight.clone()
+    scaled[:2] *= 0.7
+    assert _agree(scaled, weight, scaled=True)
+    assert _agree(scaled.half(), weight.half(), scaled=True)
+    assert not _agree(scaled, weight, scaled=False)
+    assert not _agree(weight + 1, weight, scaled=True)
+    assert not _agree(-weight, weight, scaled=True)
+    assert not _agree(weight[:5], weight, scaled=True)

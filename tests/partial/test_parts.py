@@ -15,6 +15,7 @@ from partial_models import (
     Pyramid,
     Reader,
     Stubborn,
+    block,
 )
 from torch import nn
 
@@ -162,3 +163,30 @@ def test_auto_with_data_says_that_they_are_not_used() -> None:
     assert isinstance(result, PartialCompressed)
     assert result.report.method == "l2"
     assert any("data are not used" in note for note in result.report.notes)
+
+
+class SharedPart(nn.Module):
+    """A submodule that stands in a part and by itself, and is called in both places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.look = block()
+        self.part = nn.Sequential(nn.Linear(6, 6), self.look)
+        self.out = nn.Linear(6, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.part(x)
+        if y.sum() > 1e9:  # as torch.export cannot tell
+            return self.out(y)
+        return self.out(y + self.look(x))
+
+
+def test_a_submodule_in_two_places_is_one_part() -> None:
+    """ValueError: it has two names, of which one was not found."""
+    result = in_parts(SharedPart(), torch.randn(4, 6))
+    assert list(result.parts) == ["look"]
+    assert result.model.look is result.model.part[1]
+    x = torch.randn(3, 6)
+    assert result.model(x).shape == (3, 2)
+    inner = [m for m in result.model.look.modules() if isinstance(m, nn.Linear)]
+    assert inner[0].out_features == 8
