@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
+import torch
+from scipy.cluster.hierarchy import DisjointSet
 
 from graphprune.analysis.channels import ChannelGroup, Kind
 from graphprune.analysis.groups import Analysis
 from graphprune.choosing.guard import Guard, leaves_something
-from graphprune.choosing.order import Ranked, clusters
+from graphprune.choosing.order import Cluster, Ranked, clusters
 from graphprune.choosing.thinning import alone, least_first
 from graphprune.labels.slots import varying
+
+_NEAR = 0.01
+"""A budget counts as met as well as another within this fraction of the channels."""
 
 
 def thin_each_group(ranked: Ranked, fraction: float) -> tuple[np.ndarray, float]:
@@ -34,15 +41,55 @@ def thin_each_group(ranked: Ranked, fraction: float) -> tuple[np.ndarray, float]
             one_by_one = least_first(alone(group, ranked.thinning.heads), ranked.score)
             stays[one_by_one[: budget[numbers[group.name]]]] = False
     grids = _Grids(ranked, fraction)
-    steps = [step.classes for step in ranked.steps(heads)]
-    _take(analysis, steps, budget, stays, grids.fits)
+    for together in _on_one_budget(analysis, heads):
+        stays &= _thin_heads(ranked, together, fraction, budget)
     if not leaves_something(analysis, stays):
         stays[:] = True
-        grids, guard = _Grids(ranked, fraction), Guard(analysis)
+        guard = Guard(analysis)
         every = [step.classes for step in ranked.steps()]
         _take(analysis, every, budget, stays, lambda one: grids.fits(one) and guard.remove(one))
     kept = sum(grids.share(group, stays) * group.size for group in analysis.groups)
     return stays, kept / sum(group.size for group in analysis.groups)
+
+
+def _thin_heads(
+    ranked: Ranked, together: Sequence[Cluster], fraction: float, budget: Sequence[int]
+) -> np.ndarray:
+    """Classes that stay of heads: as importance has it, unless that misses the budget.
+
+    A head or a column of every head may be too large a last step. Heads alone, or columns alone,
+    are taken then if they come nearer, of both the one that loses less importance.
+    """
+    policy = ranked.thinning.heads
+    found = []
+    for heads in ("both", "whole", "inside") if policy == "both" else (policy,):
+        one = replace(ranked, thinning=replace(ranked.thinning, heads=heads))
+        grids, stays = _Grids(one, fraction), np.ones(ranked.analysis.classes, dtype=bool)
+        steps = [step.classes for step in one.steps(together)]
+        _take(ranked.analysis, steps, budget, stays, grids.fits)
+        missed = size = 0.0
+        for group in (group for groups, _ in together for group in groups):
+            missed += max(grids.share(group, stays) - fraction, 0) * group.size
+            size += group.size
+        found.append((missed / size, heads != "both", float(ranked.score[~stays].sum()), stays))
+    least = min(missed for missed, *_ in found)
+    near = [one[1:] for one in found if one[0] <= least + _NEAR]
+    return min(near, key=lambda one: one[:2])[2]
+
+
+def _on_one_budget(analysis: Analysis, found: Sequence[Cluster]) -> list[list[Cluster]]:
+    """Clusters that take rows and columns out of the same dimensions."""
+    cluster_of: dict[int, int] = {}
+    for number, (groups, rows) in enumerate(found):
+        for classes in (*(group.channels.tolist() for group in groups), *rows):
+            cluster_of.update(dict.fromkeys(classes, number))
+    links: DisjointSet = DisjointSet(range(len(found)))
+    for divided in analysis.context.divided.values():
+        classes = analysis.class_of[torch.cat([divided.rows, divided.columns]).numpy()]
+        met = sorted({cluster_of[one] for one in classes.tolist() if one in cluster_of})
+        for one, other in itertools.pairwise(met):
+            links.merge(one, other)
+    return [[found[number] for number in sorted(subset)] for subset in links.subsets()]
 
 
 def _take(
@@ -111,6 +158,7 @@ class _Grids:
         """What part of a group stays: of columns, with the rows that are left."""
         columns = group.alone[group.kinds == Kind.COLUMN_OF_MANY]
         numbers = {number for one in columns.tolist() for number in self._of[one]}
-        if numbers:
-            return 1 - float(np.mean([self._gone[number].mean() for number in numbers]))
-        return float(stays[group.channels].mean())
+        if not numbers:
+            return float(stays[group.channels].mean())
+        kept = [np.logical_and.reduce([stays[s] for s in self._slots[n]]) for n in numbers]
+        return float(np.mean([each.mean() for each in kept]))

@@ -121,7 +121,7 @@ def test_attributes_of_layers_whose_sides_are_alike() -> None:
     model = image_model(Twin())
     with torch.no_grad():
         model.second.weight[:5] *= 0.01
-    own = assert_into(model, torch.randn(2, *IMAGES), ranking="global")
+    own = assert_into(model, torch.randn(2, *IMAGES), ranking="global", heads="whole")
     widths = {layer.out_channels for layer in (own.first, own.second, own.up)}
     assert len(widths) > 1, "the sides are to lose unlike numbers of channels"
     assert own.second.in_channels != own.second.out_channels

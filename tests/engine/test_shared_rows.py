@@ -117,3 +117,13 @@ def test_rows_are_told_by_where_equal_channels_lie() -> None:
 )
 def test_other_patterns_are_no_rows(classes: list[int], width: int) -> None:
     assert _divide(np.array(classes), width) is None
+
+
+@pytest.mark.parametrize("count", [3, 4, 8])
+def test_a_fraction_of_the_channels_is_met_where_heads_or_columns_alone_meet_it(count: int) -> None:
+    """One head and some columns of the others had missed it: the last step was too large."""
+    width = 16 * count
+    layer = nn.TransformerEncoderLayer(width, count, 8, batch_first=True)
+    model = nn.TransformerEncoder(layer, 1).eval()
+    result = compress(model, torch.randn(2, TOKENS, width), method="l2")
+    assert result.model.get_parameter("layers.0.self_attn.in_proj_weight").shape[0] == 3 * width / 2
