@@ -20,12 +20,13 @@ from graphprune.analysis.shared_rows import (
     find_divisions,
     kinds_of_columns,
     kinds_of_rows,
+    of_heads,
     removable,
 )
 from graphprune.analysis.tables import table_producers
 from graphprune.graph.values import get_tensor, shape_of
 from graphprune.labels.atoms import PinRecord
-from graphprune.labels.divided import Place
+from graphprune.labels.divided import Divided, Place
 from graphprune.labels.propagate import propagate
 from graphprune.labels.slots import NONE, Labels, Shape, Slot, varying
 from graphprune.rules.context import Context
@@ -54,6 +55,7 @@ class Analysis:
         settled: classes of atoms, what is pinned, removal units.
         groups: the channel groups, in graph order.
         kinds: :class:`graphprune.analysis.channels.Kind` by class, int8.
+        heads: dimensions of heads whose columns are shared, with their atoms.
     """
 
     module: fx.GraphModule
@@ -61,6 +63,7 @@ class Analysis:
     settled: Settlement
     groups: tuple[ChannelGroup, ...] = ()
     kinds: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int8))
+    heads: dict[Place, Divided] = field(default_factory=dict)
 
     @property
     def class_of(self) -> np.ndarray:
@@ -180,7 +183,11 @@ def _divided(plain: Analysis) -> Analysis:
         if not held:
             if removable(analysis.leaves, analysis.free) < removable(plain.leaves, plain.free):
                 break
-            analysis.kinds = kinds_of_rows(analysis.class_of, analysis.classes, divided.values())
+            places = of_heads(analysis.context, analysis.leaves, analysis.class_of)
+            analysis.heads = {place: divided[place] for place in places}
+            analysis.kinds = kinds_of_rows(
+                analysis.class_of, analysis.classes, analysis.heads.values()
+            )
             return analysis
         stuck |= held
         divisions = {place: one for place, one in divisions.items() if place not in stuck}

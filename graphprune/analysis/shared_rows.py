@@ -101,6 +101,27 @@ def removable(leaves: Leaves, free: np.ndarray) -> float:
     return total
 
 
+def of_heads(context: Context, leaves: Leaves, class_of: np.ndarray) -> list[Place]:
+    """Divided dimensions whose rows are heads, in order.
+
+    A kernel that another network makes is a dimension of outputs x inputs: its rows are the
+    channels that the next layer's weight has by themselves, so that they are channels like others.
+    """
+    weights = {str(n.target) for node in context.products for n in node.all_input_nodes}
+    alone = [
+        class_of[slot.numpy().reshape(-1)]
+        for name, (labels, _) in leaves.items()
+        for slot in labels
+        if name in weights and (name, varying(slot)[-1]) not in context.divided
+    ]
+    channels = np.unique(np.concatenate(alone)) if alone else np.empty(0, dtype=np.int64)
+    return [
+        place
+        for place, divided in context.divided.items()
+        if not np.isin(class_of[divided.rows.numpy()], channels).any()
+    ]
+
+
 def kinds_of_rows(class_of: np.ndarray, classes: int, divided: Iterable[Divided]) -> np.ndarray:
     """The :class:`Kind` of each class, int8, where dimensions are labelled by column and by row."""
     found = np.full(classes, Kind.PLAIN, dtype=np.int8)

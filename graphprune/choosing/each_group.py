@@ -84,7 +84,7 @@ def _on_one_budget(analysis: Analysis, found: Sequence[Cluster]) -> list[list[Cl
         for classes in (*(group.channels.tolist() for group in groups), *rows):
             cluster_of.update(dict.fromkeys(classes, number))
     links: DisjointSet = DisjointSet(range(len(found)))
-    for divided in analysis.context.divided.values():
+    for divided in analysis.heads.values():
         classes = analysis.class_of[torch.cat([divided.rows, divided.columns]).numpy()]
         met = sorted({cluster_of[one] for one in classes.tolist() if one in cluster_of})
         for one, other in itertools.pairwise(met):
@@ -125,7 +125,7 @@ class _Grids:
         self._of: dict[int, list[int]] = defaultdict(list)
         self._gone: list[np.ndarray] = []
         self._budget: list[int] = []
-        for name, dim in analysis.context.divided:
+        for name, dim in analysis.heads:
             width = analysis.context.divisions[name, dim].width
             labels, shape = analysis.leaves[name]
             slots = [

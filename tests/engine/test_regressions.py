@@ -11,7 +11,7 @@ from fuzz_check import Wish, check
 from small_models import PerExample
 from torch import nn
 
-from graphprune import compress
+from graphprune import CompressConfig, compress
 from graphprune.analysis.groups import analyse
 from graphprune.capturing.capture import capture
 from graphprune.criteria.base import Evidence
@@ -146,12 +146,14 @@ class Heads(nn.Module):
         return self.last(torch.relu(x.flatten(1) + self.bias))
 
 
-def test_heads_beside_a_table_of_heads_and_columns_are_shortened_alike() -> None:
+def test_heads_beside_a_table_of_heads_and_columns_go_or_are_shortened_alike() -> None:
     """Two grids crossed, so that all of both stayed."""
-    result = compress(Heads().eval(), torch.randn(5, 3), method="l2")
-    shapes = {key: tuple(value.shape) for key, value in result.model.named_parameters()}
-    assert shapes["weight"] == (4, 4)
-    assert shapes["bias"] == (16,)
+    for heads, shape in (("inside", (4, 4)), ("whole", (2, 8))):
+        config = CompressConfig(heads=heads)
+        result = compress(Heads().eval(), torch.randn(5, 3), method="l2", config=config)
+        shapes = {key: tuple(value.shape) for key, value in result.model.named_parameters()}
+        assert shapes["weight"] == shape
+        assert shapes["bias"] == (16,)
 
 
 class Unmoving(nn.Module):
