@@ -28,10 +28,8 @@ def thin_each_group(ranked: Ranked, fraction: float) -> tuple[np.ndarray, float]
     No group has a say in another's channels unless a tensor would be left without any.
     """
     analysis = ranked.analysis
-    nearest = ranked.thinning.nearest
-    budget = [g.size - nearest(g.size * fraction, g.size) for g in analysis.groups]
+    budget = _Budget(ranked, fraction)
     stays = np.ones(analysis.classes, dtype=bool)
-    numbers = {group.name: number for number, group in enumerate(analysis.groups)}
     heads = []
     for cluster in clusters(analysis):
         if any(group.in_step or group.kinds.any() for group in cluster[0]):
@@ -39,39 +37,42 @@ def thin_each_group(ranked: Ranked, fraction: float) -> tuple[np.ndarray, float]
             continue
         for group in cluster[0]:
             one_by_one = least_first(alone(group, ranked.thinning.heads), ranked.score)
-            stays[one_by_one[: budget[numbers[group.name]]]] = False
-    grids = _Grids(ranked, fraction)
+            stays[one_by_one[: budget.of_group[group.name]]] = False
     for together in _on_one_budget(analysis, heads):
-        stays &= _thin_heads(ranked, together, fraction, budget)
+        stays[_thin_heads(ranked, together, budget)] = False
     if not leaves_something(analysis, stays):
         stays[:] = True
-        guard = Guard(analysis)
+        grids, guard = _Grids(ranked, fraction, None), Guard(analysis)
         every = [step.classes for step in ranked.steps()]
-        _take(analysis, every, budget, stays, lambda one: grids.fits(one) and guard.remove(one))
+        gone = budget.take(every, lambda one: grids.fits(one) and guard.remove(one))
+        stays[list(gone)] = False
+    grids = _Grids(ranked, fraction, None)
     kept = sum(grids.share(group, stays) * group.size for group in analysis.groups)
     return stays, kept / sum(group.size for group in analysis.groups)
 
 
-def _thin_heads(
-    ranked: Ranked, together: Sequence[Cluster], fraction: float, budget: Sequence[int]
-) -> np.ndarray:
-    """Classes that stay of heads: as importance has it, unless that misses the budget.
+def _thin_heads(ranked: Ranked, together: Sequence[Cluster], budget: _Budget) -> list[int]:
+    """Classes that go of heads: as importance has it, unless that misses the budget.
 
     A head or a column of every head may be too large a last step. Heads alone, or columns alone,
     are taken then if they come nearer, of both the one that loses less importance.
     """
     policy = ranked.thinning.heads
+    groups = [group for some, _ in together for group in some]
+    size = sum(group.size for group in groups)
+    stays = np.ones(ranked.analysis.classes, dtype=bool)
     found = []
     for heads in ("both", "whole", "inside") if policy == "both" else (policy,):
         one = replace(ranked, thinning=replace(ranked.thinning, heads=heads))
-        grids, stays = _Grids(one, fraction), np.ones(ranked.analysis.classes, dtype=bool)
-        steps = [step.classes for step in one.steps(together)]
-        _take(ranked.analysis, steps, budget, stays, grids.fits)
-        missed = size = 0.0
-        for group in (group for groups, _ in together for group in groups):
-            missed += max(grids.share(group, stays) - fraction, 0) * group.size
-            size += group.size
-        found.append((missed / size, heads != "both", float(ranked.score[~stays].sum()), stays))
+        grids = _Grids(one, budget.fraction, groups)
+        gone = list(budget.take([step.classes for step in one.steps(together)], grids.fits))
+        stays[gone] = False
+        shares = ((grids.share(group, stays), group.size) for group in groups)
+        missed = sum(max(share - budget.fraction, 0) * n for share, n in shares) / size
+        stays[gone] = True
+        found.append((missed, heads != "both", float(ranked.score[gone].sum()), gone))
+        if missed <= _NEAR and heads == "both":
+            break
     least = min(missed for missed, *_ in found)
     near = [one[1:] for one in found if one[0] <= least + _NEAR]
     return min(near, key=lambda one: one[:2])[2]
@@ -92,35 +93,44 @@ def _on_one_budget(analysis: Analysis, found: Sequence[Cluster]) -> list[list[Cl
     return [[found[number] for number in sorted(subset)] for subset in links.subsets()]
 
 
-def _take(
-    analysis: Analysis,
-    steps: Iterable[tuple[int, ...]],
-    budget: Sequence[int],
-    stays: np.ndarray,
-    may_go: Callable[[list[int]], bool],
-) -> None:
-    """Clear in ``stays`` what steps take away, as far as each group has a budget for it."""
-    there, budget = stays.tolist(), list(budget)
-    of = analysis.group_of_class.tolist()
-    for step in steps:  # plain Python: most steps take one channel
-        fresh = [one for one in step if there[one]]
-        takes: dict[int, int] = {}
-        for one in fresh:
-            takes[of[one]] = takes.get(of[one], 0) + 1
-        takes.pop(-1, None)
-        if all(n <= budget[group] for group, n in takes.items()) and may_go(fresh):
+class _Budget:
+    """How many channels each group may lose."""
+
+    def __init__(self, ranked: Ranked, fraction: float) -> None:
+        nearest, groups = ranked.thinning.nearest, ranked.analysis.groups
+        self.fraction = fraction
+        self.of_group = {g.name: g.size - nearest(g.size * fraction, g.size) for g in groups}
+        self._each = [self.of_group[group.name] for group in groups]
+        self._group_of = ranked.analysis.group_of_class.tolist()
+
+    def take(
+        self, steps: Iterable[tuple[int, ...]], may_go: Callable[[list[int]], bool]
+    ) -> set[int]:
+        """What steps take away, as far as each group has a budget for it."""
+        gone: set[int] = set()
+        taken: dict[int, int] = {}
+        for step in steps:  # plain Python: most steps take one channel
+            fresh = [one for one in step if one not in gone]
+            takes: dict[int, int] = {}
             for one in fresh:
-                there[one] = False
-            for group, n in takes.items():
-                budget[group] -= n
-    stays[:] = there
+                takes[self._group_of[one]] = takes.get(self._group_of[one], 0) + 1
+            takes.pop(-1, None)
+            after = {group: taken.get(group, 0) + n for group, n in takes.items()}
+            if all(n <= self._each[group] for group, n in after.items()) and may_go(fresh):
+                gone.update(fresh)
+                taken |= after
+        return gone
 
 
 class _Grids:
     """Dimensions of rows and columns that are groups of their own: both take from one budget."""
 
-    def __init__(self, ranked: Ranked, fraction: float) -> None:
+    def __init__(
+        self, ranked: Ranked, fraction: float, groups: Sequence[ChannelGroup] | None
+    ) -> None:
+        """Of these groups alone, if they are given."""
         analysis = ranked.analysis
+        near = None if groups is None else {one for g in groups for one in g.channels.tolist()}
         self._slots: list[list[np.ndarray]] = []
         self._of: dict[int, list[int]] = defaultdict(list)
         self._gone: list[np.ndarray] = []
@@ -133,7 +143,10 @@ class _Grids:
                 for slot in labels
                 if varying(slot) == (dim,)
             ]
-            for one in np.unique(np.concatenate(slots)).tolist():
+            classes = np.unique(np.concatenate(slots)).tolist()
+            if near is not None and near.isdisjoint(classes):
+                continue
+            for one in classes:
                 self._of[one].append(len(self._slots))
             self._slots.append(slots)
             self._gone.append(np.zeros(shape[dim], dtype=bool))
