@@ -55,9 +55,9 @@ EXPECTED = {
         "final.weight": (32, 32 + 1, 3, 3),
         "linear.0.weight": (16, 32 * 16),
     },
-    # The same columns of all four heads, as they lie side by side in one parameter.
+    # Two of four heads, as they lie side by side in one parameter.
     "graph_attention_edges": {
-        "source": (1, 4, 8),
+        "source": (1, 2, 16),
         "proj.weight": (4 * 8, 12),
         "bias": (4 * 8,),
         "mlp.0.weight": (32, 4 * 8),

@@ -43,7 +43,10 @@ class _Attention(nn.Module):
 
 def test_a_view_of_what_lies_otherwise_in_memory_once_shrunk() -> None:
     """Whether contiguous() does anything is decided when the model is captured."""
-    result = _halved(_Attention(), torch.randn(2, 6, 12))
+    inside = CompressConfig(heads="inside")
+    result = compress(_Attention().eval(), torch.randn(2, 6, 12), method="l2", config=inside)
+    assert result.certificate.passed
+    assert isinstance(result, Compressed)
     assert result.plan.widths["q.weight"] == (8, 4)
 
 
