@@ -11,15 +11,14 @@ import numpy as np
 import torch
 from torch import fx
 
-from graphprune.analysis.channels import ChannelGroup
+from graphprune.analysis.channels import ChannelGroup, Kind
 from graphprune.analysis.forming import form_groups
 from graphprune.analysis.rows import close
 from graphprune.analysis.settle import Settlement, settle
 from graphprune.analysis.shared_rows import (
     Divisions,
     find_divisions,
-    kinds_of_columns,
-    kinds_of_rows,
+    kinds,
     of_heads,
     removable,
 )
@@ -75,8 +74,7 @@ class Analysis:
         """Bool by class."""
         return self.settled.pinned
 
-    @property
-    def free(self) -> np.ndarray:
+    def free_atoms(self) -> np.ndarray:
         """Bool by atom, whether it may go; the last entry is that of "none"."""
         found: np.ndarray = np.append(~self.pinned_classes, False)[self.class_of]
         return found
@@ -179,20 +177,24 @@ def _divided(plain: Analysis) -> Analysis:
         if more := {place: one for place, one in more.items() if place not in known}:
             divisions = divisions | more
             continue
-        held = {place for place, one in divided.items() if not analysis.free[one.rows].any()}
+        free = analysis.free_atoms()
+        held = {place for place, one in divided.items() if not free[one.rows].any()}
         if not held:
-            if removable(analysis.leaves, analysis.free) < removable(plain.leaves, plain.free):
+            if removable(analysis.leaves, free) < removable(plain.leaves, plain.free_atoms()):
                 break
             places = of_heads(analysis.context, analysis.leaves, analysis.class_of)
             analysis.heads = {place: divided[place] for place in places}
-            analysis.kinds = kinds_of_rows(
-                analysis.class_of, analysis.classes, analysis.heads.values()
-            )
+            marks = [
+                mark
+                for one in analysis.heads.values()
+                for mark in ((Kind.COLUMN_OF_MANY, one.columns), (Kind.ROW, one.rows))
+            ]
+            analysis.kinds = kinds(analysis.class_of, analysis.classes, marks)
             return analysis
         stuck |= held
         divisions = {place: one for place, one in divisions.items() if place not in stuck}
     slots = [s for name, dim in found for s in plain.leaves[name][0] if varying(s) == (dim,)]
-    plain.kinds = kinds_of_columns(plain.class_of, plain.classes, slots)
+    plain.kinds = kinds(plain.class_of, plain.classes, [(Kind.COLUMN, slot) for slot in slots])
     return plain
 
 

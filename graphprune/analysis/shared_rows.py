@@ -12,11 +12,12 @@ import math
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+import torch
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from graphprune.analysis.channels import Kind
-from graphprune.labels.divided import Divided, Division, Place
+from graphprune.labels.divided import Division, Place
 from graphprune.labels.slots import Labels, Shape, Slot, varying
 from graphprune.rules.context import Context
 
@@ -122,18 +123,11 @@ def of_heads(context: Context, leaves: Leaves, class_of: np.ndarray) -> list[Pla
     ]
 
 
-def kinds_of_rows(class_of: np.ndarray, classes: int, divided: Iterable[Divided]) -> np.ndarray:
-    """The :class:`Kind` of each class, int8, where dimensions are labelled by column and by row."""
+def kinds(
+    class_of: np.ndarray, classes: int, marks: Iterable[tuple[Kind, torch.Tensor]]
+) -> np.ndarray:
+    """The :class:`Kind` of each class, int8; ``marks`` says it of atoms, the last word counts."""
     found = np.full(classes, Kind.PLAIN, dtype=np.int8)
-    for each in divided:
-        found[class_of[each.columns.numpy()]] = Kind.COLUMN_OF_MANY
-        found[class_of[each.rows.numpy()]] = Kind.ROW
-    return found
-
-
-def kinds_of_columns(class_of: np.ndarray, classes: int, shared: Iterable[Slot]) -> np.ndarray:
-    """The :class:`Kind` of each class, int8, where no row goes; ``shared`` are slots of columns."""
-    found = np.full(classes, Kind.PLAIN, dtype=np.int8)
-    for slot in shared:
-        found[class_of[slot.numpy()]] = Kind.COLUMN
+    for kind, atoms in marks:
+        found[class_of[atoms.numpy()]] = kind
     return found

@@ -16,7 +16,6 @@ from graphprune.analysis.groups import Analysis
 from graphprune.choosing.guard import Guard, leaves_something
 from graphprune.choosing.order import Cluster, Ranked, clusters
 from graphprune.choosing.thinning import alone, least_first
-from graphprune.labels.slots import varying
 
 _NEAR = 0.01
 """A budget counts as met as well as another within this fraction of the channels."""
@@ -135,13 +134,11 @@ class _Grids:
         self._of: dict[int, list[int]] = defaultdict(list)
         self._gone: list[np.ndarray] = []
         self._budget: list[int] = []
-        for name, dim in analysis.heads:
-            width = analysis.context.divisions[name, dim].width
-            labels, shape = analysis.leaves[name]
+        for place, divided in analysis.heads.items():
+            division = analysis.context.divisions[place]
             slots = [
-                analysis.slot_classes(slot).reshape(-1)
-                for slot in labels
-                if varying(slot) == (dim,)
+                analysis.slot_classes(divided.columns)[division.columns],
+                analysis.slot_classes(divided.rows)[division.rows],
             ]
             classes = np.unique(np.concatenate(slots)).tolist()
             if near is not None and near.isdisjoint(classes):
@@ -149,9 +146,9 @@ class _Grids:
             for one in classes:
                 self._of[one].append(len(self._slots))
             self._slots.append(slots)
-            self._gone.append(np.zeros(shape[dim], dtype=bool))
-            stays = ranked.thinning.nearest(width * fraction, width)
-            self._budget.append((width - stays) * (shape[dim] // width))
+            self._gone.append(np.zeros(division.rows.size, dtype=bool))
+            stays = ranked.thinning.nearest(division.width * fraction, division.width)
+            self._budget.append((division.width - stays) * (division.rows.size // division.width))
 
     def fits(self, classes: Sequence[int]) -> bool:
         """Take classes away if each dimension has a budget for it; says whether it has."""

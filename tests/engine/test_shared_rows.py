@@ -25,11 +25,15 @@ def _heads(kept: list[int], width: int = SIZE) -> dict[int, list[int]]:
     return found
 
 
+def _projection(kind: str) -> tuple[str, int]:
+    """The layer that brings the queries forth, and how many of its channels are a head's."""
+    return ("qkv", 3 * SIZE) if kind == "packed" else ("q", SIZE)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_whole_heads_go_where_all_share_their_columns(kind: str) -> None:
     model = KINDS[kind]()
-    first = "qkv" if kind == "packed" else "q"
-    width = 3 * SIZE if kind == "packed" else SIZE
+    first, width = _projection(kind)
     result = half(model, 2, TOKENS, WIDTH, heads="whole")
     for name in (f"{first}.weight", f"{first}.bias") if kind != "without bias" else ("q.weight",):
         heads = _heads(result.plan.kept[name][0], width)
@@ -47,8 +51,7 @@ def test_whole_heads_go_where_all_share_their_columns(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_heads_are_shortened_alike_or_kept_on_request(kind: str) -> None:
     model = KINDS[kind]()
-    first = "qkv" if kind == "packed" else "q"
-    width = 3 * SIZE if kind == "packed" else SIZE
+    first, width = _projection(kind)
     result = half(model, 2, TOKENS, WIDTH, heads="inside")
     heads = _heads(result.plan.kept[f"{first}.weight"][0], width)
     assert list(heads) == list(range(COUNT))
