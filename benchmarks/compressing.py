@@ -28,6 +28,9 @@ from graphprune.training.objective import Objective, soft_cross_entropy
 
 # Short names for ways of choosing channels. Any other registered method goes by its own name, with
 # options of its own and of LearnConfig: "l0{strength=30}", "sbp{mode=sequential,epochs=2}".
+AS_IN_PAPERS: dict[str, Any] = {"halves": False, "limit_penalty": False}
+"""How switches are learned there: one for each group, and the penalty as it stands."""
+
 METHODS: dict[str, str] = {
     "mean": "dirichlet{variant=mean}",
     "implicit-1": "dirichlet{variant=implicit,samples=1}",
@@ -125,8 +128,8 @@ def compress_and_measure(task: Task, choice: Choice) -> tuple[nn.Module, dict[st
     method, learning = method_and_learning(choice.method)
     config = CompressConfig(
         round_to=1,
-        learn=LearnConfig(  # one switch for each group, as in the papers
-            **{"epochs": choice.learn_epochs, "halves": False, **learning, "seed": choice.seed}
+        learn=LearnConfig(
+            **{"epochs": choice.learn_epochs, **AS_IN_PAPERS, **learning, "seed": choice.seed}
         ),
         ranking=choice.ranking,
         batch_size=task.batch_size,

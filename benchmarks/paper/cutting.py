@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from benchmarks.compressing import Task, method_and_learning
+from benchmarks.compressing import AS_IN_PAPERS, Task, method_and_learning
 from benchmarks.data import loader
 from graphprune.analysis.groups import Analysis, analyse
 from graphprune.capturing.capture import Captured, capture
@@ -45,8 +45,7 @@ def rank(task: Task, method: str, seed: int, epochs: int = 1) -> Ranked:
     captured = capture(task.model, (task.example,))
     analysis = analyse(captured.module)
     data = loader(task.train, task.batch_size, shuffle=True, seed=seed)
-    # One switch for each group, as in the papers.
-    learn = LearnConfig(**{"epochs": epochs, "halves": False, **learning, "seed": seed})
+    learn = LearnConfig(**{"epochs": epochs, **AS_IN_PAPERS, **learning, "seed": seed})
     scores = score_channels(captured, analysis, made, data, learn=learn)
     return Ranked(*(scores.trained or (captured, analysis)), scores)
 

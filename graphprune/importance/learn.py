@@ -15,6 +15,7 @@ from graphprune.capturing.capture import Captured
 from graphprune.errors import DataError, UsageError
 from graphprune.importance.credibility import LEVEL
 from graphprune.importance.halves import InTurn, Sides, interval
+from graphprune.importance.penalty_limit import heaviest_weight
 from graphprune.importance.spread import require_spread
 from graphprune.io.loss import Loss, default_loss
 from graphprune.progress import LossLog, Progress
@@ -43,6 +44,9 @@ class LearnConfig:
             with every other group's switch left out.
         kl_weight: factor of the penalty (of a variational switch the KL), which eq. 7 divides by
             the number of training examples N.
+        limit_penalty: lower that factor where the penalty would close every channel alike, see
+            :mod:`graphprune.importance.penalty_limit`; not with ``spread``, which reads the
+            posterior itself.
         kl_anneal: share of the steps over which that factor grows from 0 to full.
         epochs: passes over the data (each group's own in sequential mode). None: one, and with
             frozen weights, where that is fewer steps than ``min_steps``, as many as reach them.
@@ -63,6 +67,7 @@ class LearnConfig:
     samples: int = 1
     mode: Literal["joint", "sequential"] = "joint"
     kl_weight: float = 1.0
+    limit_penalty: bool = True
     kl_anneal: float = 0.0
     epochs: int | None = None
     min_steps: int = 300
@@ -131,6 +136,8 @@ class LearnResult:
         switches: group to its switch.
         halves: group to its switch as learned from each half of the examples; empty where nothing
             was learned in halves.
+        penalty_share: the least share of its weight that the penalty had in any round; below 1
+            where it would have drowned what the data say.
     """
 
     scores: dict[str, torch.Tensor]
@@ -143,6 +150,7 @@ class LearnResult:
     weights: dict[str, torch.Tensor] | None = None
     switches: dict[str, Switch] = field(default_factory=dict)
     halves: tuple[dict[str, Switch], ...] = ()
+    penalty_share: float = 1.0
 
 
 def learn_switches(  # noqa: PLR0913
@@ -207,7 +215,7 @@ def learn_switches(  # noqa: PLR0913
     task = _Task(
         runtime, config, method, loss or default_loss(labelled), labelled, examples, steps, sides
     )
-    weights = None
+    weights, share = None, 1.0
     halves: tuple[dict[str, Switch], ...] = tuple({} for _ in range(sides) if sides > 1)
     with torch.random.fork_rng():
         for members in rounds:
@@ -215,7 +223,9 @@ def learn_switches(  # noqa: PLR0913
             chosen = [site for site in sites if site.group in members]
             active = {group: switches[group] for group in members}
             network = SwitchedNetwork(captured, chosen, active, runtime.device, trained=trained)
-            for half, learned in zip(halves, task.learn(network, data, log), strict=True):
+            limited = task.limited(network, data)
+            share = min(share, limited.config.kl_weight / (config.kl_weight or 1.0))
+            for half, learned in zip(halves, limited.learn(network, data, log), strict=True):
                 half.update(learned)
             weights = network.weights() if trained else None
     log.flush()
@@ -231,6 +241,7 @@ def learn_switches(  # noqa: PLR0913
         weights=weights,
         switches=switches,
         halves=halves,
+        penalty_share=share if config.kl_weight > 0 else 1.0,
     )
 
 
@@ -262,6 +273,16 @@ class _Task:
     examples: int
     steps: int
     sides: int = 1
+
+    def limited(self, network: SwitchedNetwork, data: Iterable[Batch]) -> _Task:
+        """The task with a penalty that does not drown what the data say of these switches."""
+        config = self.config
+        if config.kl_weight == 0 or config.spread or not config.limit_penalty:
+            return self
+        most = self.examples * heaviest_weight(network, data, self._fit, self.runtime)
+        return replace(
+            self, config=replace(self.config, kl_weight=min(self.config.kl_weight, most))
+        )
 
     def learn(
         self, network: SwitchedNetwork, data: Iterable[Batch], log: LossLog

@@ -25,6 +25,9 @@ from graphprune.switches.placement import switch_sites
 from graphprune.training.devices import Batch
 from graphprune.training.feed import Feed
 
+_WORTH_TELLING = 0.9
+"""Of its weight that a penalty keeps: below this the user is told."""
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -109,17 +112,22 @@ def score_channels(  # noqa: PLR0913
             unreached.append(group.name)
             found = torch.cat([found, _typical(found, result).expand(group.size - found.numel())])
         by_group[group.name] = found
-    notes = (
-        (f"no switch reaches all of {', '.join(unreached[:3])}: mean importance assumed there",)
-        if unreached
-        else ()
-    )
+    notes = []
+    if unreached:
+        names = ", ".join(unreached[:3])
+        notes.append(f"no switch reaches all of {names}: mean importance assumed there")
+    if result.penalty_share < _WORTH_TELLING:
+        share = f"{result.penalty_share:.1%} of its weight"
+        notes.append(
+            f"the penalty of {method.name} was lowered to {share}: it would have outweighed so few "
+            "data; more examples make the ranking surer"
+        )
     trained = None
     if result.weights is not None:
         scales = {name: switch.mean().detach() for name, switch in result.switches.items()}
         folded = fold_scales(captured, sites, scales, result.weights)
         trained = folded, _same_groups(analysis, analyse(folded.module))
-    return Scores(by_group, method.name, result, notes, trained)
+    return Scores(by_group, method.name, result, tuple(notes), trained)
 
 
 def ranking_batches(feed: Feed, method: str | Method, learn: LearnConfig) -> DataLoader[Any]:

@@ -20,6 +20,7 @@ class Switch(nn.Module, ABC):
         per_example: whether ``forward`` returns one scale per example of the batch.
         examples: batch size of the coming forward pass, None for one scale for the whole batch.
         mirrored: whether the coming draw is the mirror image of the last one.
+        closed: whether ``forward`` gives zeros, to measure what all channels are worth together.
     """
 
     def __init__(self, size: int, *, per_example: bool = False) -> None:
@@ -30,12 +31,20 @@ class Switch(nn.Module, ABC):
         self.per_example = per_example
         self.examples: int | None = None
         self.mirrored = False
+        self.closed = False
 
     def forward(self) -> torch.Tensor:
         """The scale: float of shape (D,), or (B, D) when ``examples`` is B."""
+        if self.closed:
+            return torch.zeros_like(self.mean())
         if self.training:
             return self.sample(self.examples)
         return self.mean()
+
+    @property
+    def can_close(self) -> bool:
+        """Whether all channels' scales can come near zero at once, as those of shares cannot."""
+        return True
 
     @property
     def is_random(self) -> bool:

@@ -138,6 +138,11 @@ class DirichletSwitch(Switch):
         inverse_softplus = start + math.log(-math.expm1(-start))
         self.raw = nn.Parameter(torch.full((size,), inverse_softplus, dtype=torch.float32))
 
+    @property
+    def can_close(self) -> bool:
+        """Never: what one channel loses, others gain."""
+        return False
+
     def advance(self, share: float) -> None:
         """Lower the mass over the first half of the steps."""
         self.mass = 1 + min(1.0, 2 * share) * (self.config.mass - 1)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -83,6 +84,21 @@ class SwitchedNetwork:
     def inputs(self, inputs: Any) -> Inputs:
         """A batch's inputs as (args, kwargs), see :mod:`graphprune.training.feed`."""
         return call_arguments(self._captured, inputs)
+
+    @contextmanager
+    def still(self, *, closed: bool = False) -> Iterator[None]:
+        """While open nothing is drawn: switches give their mean, or zeros where ``closed``."""
+        trained = self.module.training
+        self.module.eval()
+        for switch in self.switches.values():
+            switch.closed = closed
+        try:
+            yield
+        finally:
+            for switch in self.switches.values():
+                switch.closed = False
+            self.module.train(trained)
+            self.module.get_submodule("switches").train()
 
     def set_examples(self, inputs: Inputs) -> None:
         """Tell the per-example switches the size of the coming batch."""
