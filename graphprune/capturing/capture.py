@@ -18,9 +18,10 @@ from graphprune.capturing.flexible import flex_attention_written_out, without_vm
 from graphprune.capturing.foretold import ForetellResults
 from graphprune.capturing.keywords import keywords_spelt_out
 from graphprune.capturing.sizes import len_gives_sizes
-from graphprune.capturing.unreadable import refuse_unreadable
+from graphprune.capturing.unreadable import refuse_layouts, refuse_unreadable
 from graphprune.errors import DataError, ModelError
 from graphprune.graph.graphmodule import TrainableGraphModule, to_evaluation
+from graphprune.graph.input_sizes import sizes_text
 from graphprune.graph.names import with_graph_names
 from graphprune.graph.shape_functions import add_shape_functions
 from graphprune.graph.state import state_kept
@@ -93,12 +94,13 @@ def capture(model: torch.nn.Module | Any, example_inputs: Any, *, dynamic: bool 
     Raises:
         ModelError: torch.export cannot capture the model; the message carries its reason. Or the
             graph computes something else than the model on the example inputs.
-        DataError: an exported program does not take such inputs.
+        DataError: an exported program does not take such inputs, or one is sparse or nested.
         UsageError: see :func:`graphprune.capturing.unreadable.refuse_unreadable`.
     """
     from graphprune.capturing.faithful import require_faithful
 
     args, kwargs = normalise_inputs(example_inputs)
+    refuse_layouts(_tensors(args, kwargs))
     captured = _captured(model, args, kwargs, dynamic)
     if isinstance(model, torch.nn.Module) and not captured.was_training:
         with _evaluation_mode(model):
@@ -207,10 +209,9 @@ def _check_program_inputs(
             loose or a == b for loose, a, b in zip(free, have.shape, want.shape, strict=True)
         )
         if not same or have.dtype != want.dtype:
-            sizes = ["N" if loose else str(n) for loose, n in zip(free, want.shape, strict=True)]
-            kind = str(want.dtype).removeprefix("torch.")
+            takes = f"{sizes_text(want.shape)}:{str(want.dtype).removeprefix('torch.')}"
             raise DataError(
-                f"input {index}: the program takes {'x'.join(sizes)}:{kind}, got {describe(have)}; "
+                f"input {index}: the program takes {takes}, got {describe(have)}; "
                 "give inputs like those that it was exported with"
             )
     with state_kept(module):

@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from graphprune.errors import UsageError
+from graphprune.errors import DataError, UsageError
+
+
+def is_dense(tensor: torch.Tensor) -> bool:
+    """Whether a tensor's elements lie at strides; not those of sparse and nested tensors."""
+    return tensor.layout is torch.strided and not tensor.is_nested
+
+
+def refuse_layouts(inputs: Iterable[torch.Tensor]) -> None:
+    """Refuse inputs that are no plain arrays.
+
+    Raises:
+        DataError: one is sparse or nested.
+    """
+    for number, tensor in enumerate(inputs):
+        if not is_dense(tensor):
+            kind = "nested" if tensor.is_nested else "sparse"
+            raise DataError(
+                f"input {number} is a {kind} tensor, which cannot be followed; give a dense one"
+            )
 
 
 def refuse_unreadable(model: nn.Module) -> None:
@@ -14,8 +35,8 @@ def refuse_unreadable(model: nn.Module) -> None:
 
     Raises:
         UsageError: a submodule is TorchScript, is lazy and has not run yet, holds packed
-            (quantised) weights or tensors made in inference mode, or is named like something
-            its owner's class has (``type``).
+            (quantised) weights, sparse tensors or tensors made in inference mode, or is named like
+            something its owner's class has (``type``).
     """
     for name, owner in model.named_modules():
         place = f"submodule {name!r}" if name else "the model"
@@ -35,6 +56,11 @@ def refuse_unreadable(model: nn.Module) -> None:
             raise UsageError(
                 f"{place} has tensors made in inference mode, which cannot be traced; "
                 "make and load the model outside torch.inference_mode()"
+            )
+        if not all(map(is_dense, tensors)):
+            raise UsageError(
+                f"{place} has sparse tensors, which cannot be followed; "
+                "put dense ones in their place (tensor.to_dense())"
             )
         if any(isinstance(value, torch.ScriptObject) for value in vars(owner).values()):
             raise UsageError(

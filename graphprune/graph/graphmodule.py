@@ -6,7 +6,10 @@ import copy
 import warnings
 from typing import Any
 
+import torch
 from torch import fx, nn
+
+from graphprune.graph.input_sizes import require_sizes
 
 
 class TrainableGraphModule(fx.GraphModule):
@@ -15,7 +18,20 @@ class TrainableGraphModule(fx.GraphModule):
     Exported graphs hold the training flag of batch norm and dropout as a constant argument, so the
     plain ``GraphModule.train`` would change nothing. Here it runs the ``set-mode`` pass, whose
     documentation names what an export has lost.
+
+    It runs at the sizes that it was captured for (:mod:`graphprune.graph.input_sizes`) and refuses
+    others, where it might compute something else than the model.
     """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the graph.
+
+        Raises:
+            DataError: an input has sizes that the graph is not for.
+        """
+        if not torch.compiler.is_compiling():  # which has guards of its own
+            require_sizes(self, args, kwargs)
+        return super().__call__(*args, **kwargs)
 
     def train(self, mode: bool = True) -> TrainableGraphModule:
         """Set training (``mode=True``) or evaluation behaviour of the whole graph."""

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from graphprune import compress
-from graphprune.errors import CertificateError, ModelError, UsageError
+from graphprune.errors import CertificateError, DataError, ModelError, UsageError
 
 
 def _network(middle: nn.Module) -> nn.Module:
@@ -40,6 +40,34 @@ def test_quantised_layers() -> None:
     model = torch.ao.quantization.quantize_dynamic(_network(nn.ReLU()), {nn.Linear})
     with pytest.raises(UsageError, match=r"packed weights.*before it is quantised"):
         compress(model, PICTURE)
+
+
+class Graph(nn.Module):
+    """(nodes, 8) -> (nodes, 4) over an adjacency, its own or a given one."""
+
+    def __init__(self, adjacency: torch.Tensor | None) -> None:
+        super().__init__()
+        self.inner, self.outer = nn.Linear(8, 32), nn.Linear(32, 4)
+        self.register_buffer("adjacency", adjacency)
+
+    def forward(self, x: torch.Tensor, adjacency: torch.Tensor | None = None) -> torch.Tensor:
+        adjacency = self.adjacency if adjacency is None else adjacency
+        return torch.mm(adjacency, self.outer(torch.relu(torch.mm(adjacency, self.inner(x)))))
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR")
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr])
+def test_sparse_tensors(layout: torch.layout) -> None:
+    nodes = torch.randn(6, 8)
+    dense = (torch.rand(6, 6, generator=torch.Generator().manual_seed(0)) > 0.4).float()
+    sparse = dense.to_sparse(layout=layout)
+    with pytest.raises(UsageError, match=r"the model has sparse tensors.*to_dense"):
+        compress(Graph(sparse).eval(), nodes, method="l2", target="channels=0.5")
+    with pytest.raises(DataError, match=r"input 1 is a sparse tensor.*give a dense one"):
+        compress(Graph(None).eval(), (nodes, sparse), method="l2", target="channels=0.5")
+    assert compress(
+        Graph(dense).eval(), nodes, method="l2", target="channels=0.5"
+    ).certificate.passed
 
 
 def test_tensors_of_inference_mode() -> None:
