@@ -239,7 +239,7 @@ def is_kernel(leaf: fx.Node) -> bool:
     while pending:
         node = pending.pop()
         for user in node.users:
-            if user.target in _CONVOLUTIONS and user.args[1] is node:
+            if user.target in CONVOLUTIONS and user.args[1] is node:
                 return True
             if user not in seen and is_pointwise(user.target) and is_tensor(user):
                 if shape_of(user) == shape:
@@ -267,7 +267,7 @@ _TRANSPOSED = (
     aten.conv_transpose2d.input,
     aten.conv_transpose3d.input,
 )
-_CONVOLUTIONS = (
+CONVOLUTIONS = (
     aten.convolution.default,
     aten.conv1d.default,
     aten.conv2d.default,
@@ -275,6 +275,8 @@ _CONVOLUTIONS = (
     *(aten.conv1d.padding, aten.conv2d.padding, aten.conv3d.padding),
     *_TRANSPOSED,
 )
+"""Overloads that take a signal, a weight and a bias."""
+
 LINEAR = Rule(label_linear)
 MATMUL = Rule(label_matmul)
 CONVOLUTION = Rule(label_convolution, rewrite=rewrite_convolution, leaf=leaf_convolution)
@@ -282,4 +284,4 @@ CONVOLUTION = Rule(label_convolution, rewrite=rewrite_convolution, leaf=leaf_con
 register(LINEAR, aten.linear.default)
 register(MATMUL, *overloads("matmul", "mm", "bmm", "mv", "dot"))
 register(Rule(label_addmm), *overloads("addmm", "baddbmm"))
-register(CONVOLUTION, *_CONVOLUTIONS)
+register(CONVOLUTION, *CONVOLUTIONS)

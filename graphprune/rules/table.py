@@ -22,6 +22,7 @@ from graphprune.rules import (  # noqa: F401  (imported for the rules they regis
     pointwise,
     recurrent,
     reduction,
+    repetition,
     scatter,
     spectral,
     window,

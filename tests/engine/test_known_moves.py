@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from engine_oracle import LIMIT, compare, shrink
 from hand_worked import IMAGE, Net, Tensor, conv, examine, groups, half, without
 from torch import nn
@@ -158,3 +160,47 @@ def test_rows_rolled_about_keep_the_same_columns() -> None:
         out=nn.Linear(24, 3),
     )
     assert half(net, 2, 5).plan.widths == {"a.weight": (6, 3)}
+
+
+REPEATS: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "repeat": lambda kernel, count: kernel.repeat(count, 1, 1, 1),
+    "expand": lambda kernel, count: kernel.expand(count, -1, -1, -1),
+    "of a number": lambda kernel, count: (torch.ones(1, 1, 3, 3) / 9).repeat(count, 1, 1, 1),
+    "computed": lambda kernel, count: (
+        kernel.flatten().softmax(0).view(1, 1, 3, 3).repeat(count, 1, 1, 1)
+    ),
+    "by a view": lambda kernel, count: kernel.expand(1, count, 3, 3).reshape(-1, 1, 3, 3),
+}
+
+
+@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize("repeat", REPEATS.values(), ids=REPEATS)
+def test_one_kernel_for_every_channel(
+    repeat: Callable[[Tensor, int], Tensor], trained: bool
+) -> None:
+    """As many copies as there are channels; the kernel itself loses nothing."""
+
+    def forward(m: Any, x: Tensor) -> Tensor:
+        x = m.a(x)
+        return m.out(F.conv2d(x, repeat(m.kernel, x.shape[1]), groups=x.shape[1]))
+
+    net = Net(forward, a=conv(3, 8), out=conv(8, 2))
+    kernel = torch.rand(1, 1, 3, 3)
+    if trained:
+        net.kernel = nn.Parameter(kernel)
+    else:
+        net.register_buffer("kernel", kernel)
+    analysis = examine(net)
+    assert [(name, size) for name, (size, _) in groups(analysis).items()] == [("a.weight", 8)]
+    plan = plan_from_classes(analysis, without(analysis, "a.weight", 0, [1, 6]))
+    assert plan.kept["out.weight"] == {1: [0, 2, 3, 4, 5, 7]}
+    assert "kernel" not in plan.kept
+    half(net)
+
+
+def test_what_is_repeated_otherwise_stays() -> None:
+    """Three copies of a picture are three inputs of the layer that reads them."""
+    net = Net(
+        lambda m, x: m.out(m.a(x).sum(1, True).expand(-1, 3, -1, -1)), a=conv(3, 4), out=conv(3, 2)
+    )
+    assert set(groups(examine(net))) == {"a.weight"}
