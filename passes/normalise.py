@@ -26,8 +26,8 @@ class Normalise(GraphPass):
        is dropped: it would be that of before the cut;
     3. empty parts of concatenations are dropped: they have no element that could say which
        channels they hold; the concatenation of a single tensor is a copy of it;
-    4. view becomes reshape: whether memory can be viewed depends on its layout, which other sizes,
-       or another device's kernels, change. Where it can, reshape is that very view;
+    4. view, an unsafe one too, becomes reshape: whether memory can be viewed depends on its layout,
+       which other sizes, or another device's kernels, change. Where it can, reshape is that view;
     5. detach, which keeps gradients out, is dropped where there are none: from whole numbers;
     6. inputs that the model writes into are copied first: the caller's tensors stay as they are.
 
@@ -103,7 +103,8 @@ def _is_empty(node: fx.Node) -> bool:
 
 
 def _views_to_reshapes(graph: fx.Graph) -> bool:
-    views = graph.find_nodes(op="call_function", target=aten.view.default)
+    kinds = (aten.view.default, aten._unsafe_view.default)
+    views = [node for kind in kinds for node in graph.find_nodes(op="call_function", target=kind)]
     for node in views:
         node.target = aten.reshape.default
     return bool(views)

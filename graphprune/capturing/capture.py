@@ -170,6 +170,7 @@ def _graph_module(
     from graphprune.passes.fuse_moves import FuseMoves
     from graphprune.passes.inline_regions import InlineRegions
     from graphprune.passes.normalise import Normalise
+    from graphprune.passes.respell import Respell
     from graphprune.passes.set_mode import exported_in_training
     from graphprune.passes.split_losses import SplitLosses
 
@@ -177,6 +178,8 @@ def _graph_module(
     exported = program.module(check_guards=False)
     owned = _Owned(exported)
     module = TrainableGraphModule(owned, exported.graph)
+    InlineRegions()(module)  # so that the mode is told by all calls
+    Respell()(module)
     in_training = not in_evaluation and exported_in_training(module.graph)
     module.training = in_training
     if in_training:
@@ -185,7 +188,7 @@ def _graph_module(
         unsaved = owned.get_submodule(name)._non_persistent_buffers_set
         owner._non_persistent_buffers_set = {key for key in unsaved if key in owner._buffers}
     lifted = frozenset(program.graph_signature.inputs_to_lifted_tensor_constants.values())
-    cleaning = (InlineRegions(), FreezeObservers(), DropIdle(), Normalise(), SplitLosses())
+    cleaning = (FreezeObservers(), DropIdle(), Normalise(), SplitLosses())
     for step in (*cleaning, FoldConstants(lifted), DropExpands(), FuseMoves()):
         step(module)
     return module, in_training

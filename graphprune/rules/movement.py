@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 aten = torch.ops.aten
 
 # Movement that copies, so that torch's schema does not show it as a view.
-_COPIES = ("clone", "flip", "_unsafe_view", "tile")
+_COPIES = ("clone", "flip")
 
 
-_KEEPING = (*overloads("clone"), *overloads("_unsafe_view"), *overloads("contiguous"))
+_KEEPING = (*overloads("clone"), *overloads("contiguous"))
 
 
 def is_view(target: object) -> bool:
@@ -80,7 +80,7 @@ def rewrite_sizes(rewriter: Rewriter, node: fx.Node) -> None:
         if len(sizes) != len(new):  # unflatten's sizes: the dimensions it makes of one
             first = concrete_int(node.args[1]) % len(shape_of(node.args[0]))  # type: ignore[arg-type]
             new = new[first : first + len(sizes)]
-        views = node.target.name().startswith(("aten::view", "aten::reshape", "aten::_unsafe"))
+        views = node.target.name().startswith(("aten::view", "aten::reshape"))
         symbolic = [i for i, size in enumerate(sizes) if isinstance(size, fx.Node)]
         resized: list[Any] = []
         for index, size in enumerate(sizes):

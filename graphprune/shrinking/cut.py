@@ -46,7 +46,7 @@ _ALONG_ONE = (
     aten.split_with_sizes.default,
     aten.chunk.default,
 )
-_VIEWS = (aten.view.default, aten.reshape.default, aten._unsafe_view.default)
+_VIEWS = (aten.view.default, aten.reshape.default)
 _EXPAND = aten.expand.default
 
 
