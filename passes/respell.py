@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import fx
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.fx.passes.infra.pass_base import PassResult
 
 from graphprune.graph.schema import get_argument
@@ -30,9 +31,10 @@ class Respell(GraphPass):
     2. new statistics of a batch norm and its counter, which such a program writes back into buffers
        at its end, are written there by the calls that make them;
     3. ``tile``, ``broadcast_to`` and ``repeat_interleave`` of a single element, and a concatenation
-       of one such tensor several times, are ``repeat`` and ``expand``.
+       of one such tensor several times, are ``repeat`` and ``expand``;
+    4. one value written to all elements that a mask marks (``x[x < 0] = 0``) is ``masked_fill``.
 
-    Left alone: a call of which a further output is read.
+    Left alone: a call of which a further output is read, and a mask of fewer dimensions.
     """
 
     name: ClassVar[str] = "respell"
@@ -44,6 +46,7 @@ class Respell(GraphPass):
         modified = _count_in_place(graph)
         modified |= _name_natives(graph)
         modified |= _name_repeats(graph)
+        modified |= _name_fills(graph)
         if modified:
             graph_module.recompile()
             graph.lint()
@@ -230,3 +233,42 @@ _REPEATS: dict[Any, Callable[[fx.Node], Spelling | None]] = {
     aten.cat.default: _concatenated,
     aten.broadcast_to.default: lambda node: (aten.expand.default, node.args),
 }
+
+
+# -- masks ---------------------------------------------------------------------------------------
+
+_FILLS = {
+    aten.index_put.default: aten.masked_fill.Tensor,
+    aten.index_put_.default: aten.masked_fill_.Tensor,
+}
+
+
+def _name_fills(graph: fx.Graph) -> bool:
+    changed = False
+    for node in list(graph.nodes):
+        if node.target not in _FILLS or not _fills_by_mask(node):
+            continue
+        source, (mask,), value = node.args[:3]
+        if _rank(value):  # masked_fill takes a tensor without dimensions
+            with graph.inserting_before(node):
+                given = value.meta
+                value = graph.call_function(aten.reshape.default, (value, []))
+            value.meta = given | {"val": given["val"].reshape([])}
+        node.target, node.args, node.kwargs = _FILLS[node.target], (source, mask, value), {}
+        changed = True
+    return changed
+
+
+def _fills_by_mask(node: fx.Node) -> bool:
+    """Whether one element is written wherever a mask of the tensor's own shape says so."""
+    indices = get_argument(node, "indices")
+    if len(indices) != 1 or get_argument(node, "accumulate"):
+        return False
+    source, value = (get_argument(node, name).meta["val"] for name in ("self", "values"))
+    mask = indices[0].meta["val"]
+    single = all(not is_free(size) and size == 1 for size in value.shape)
+    alike = mask.ndim == source.ndim and all(
+        statically_known_true(one == other)
+        for one, other in zip(mask.shape, source.shape, strict=True)
+    )
+    return mask.dtype == torch.bool and mask.device == source.device and single and alike

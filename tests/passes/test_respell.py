@@ -136,6 +136,44 @@ def test_broadcast_to_is_expand() -> None:
     assert _targets(lambda k: k.broadcast_to(2, 5, 1, 3, 3), x) == [aten.expand.default]
 
 
+def _fill(value: float | Tensor, mask: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    def forward(x: Tensor) -> Tensor:
+        x = x * 2 - 1
+        x[mask(x)] = value
+        return x
+
+    return forward
+
+
+FILLS: dict[str, Callable[[Tensor], Tensor]] = {
+    "a number": _fill(0.25, lambda x: x < 0),
+    "one element": _fill(torch.tensor([0.25]), lambda x: x < 0),
+    "of another call": _fill(-1, torch.isnan),
+    "not in place": lambda x: x.index_put((x < 0.5,), torch.tensor(3.0)),
+}
+
+
+@pytest.mark.parametrize("forward", FILLS.values(), ids=FILLS)
+def test_a_value_written_by_a_mask_is_masked_fill(forward: Callable[[Tensor], Tensor]) -> None:
+    targets = _targets(forward, torch.rand(2, 1, 3, 3))
+    assert {aten.masked_fill.Tensor, aten.masked_fill_.Tensor} & set(targets)
+
+
+@pytest.mark.parametrize("value", [0.01, torch.tensor([0.01])], ids=["number", "element"])
+def test_channels_written_by_a_mask_may_go(value: float | Tensor) -> None:
+    class Written(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(_fill(value, lambda y: y < 0)(self.first(x)))  # type: ignore[no-any-return]
+
+    result = compress(Written().eval(), X, method="l2")
+    assert isinstance(result, Compressed)
+    assert result.plan.widths == {"first.weight": (16, 8)}
+
+
 OTHERS: dict[str, tuple[Callable[[Tensor], object], object]] = {
     "interleaved": (lambda k: k.repeat_interleave(2, 2), aten.repeat_interleave.self_int),
     "flattened": (lambda k: k.repeat_interleave(2), aten.repeat_interleave.self_int),
@@ -143,6 +181,22 @@ OTHERS: dict[str, tuple[Callable[[Tensor], object], object]] = {
     "mean asked": (
         lambda k: aten.native_layer_norm(k, [3], None, None, 1e-5)[:2],
         aten.native_layer_norm.default,
+    ),
+    "rows that a mask marks": (
+        lambda k: k.index_put((k[:, 0, 0, 0] > 0,), torch.tensor(3.0)),
+        aten.index_put.default,
+    ),
+    "added where a mask marks": (
+        lambda k: k.index_put((k > 0,), torch.tensor(3.0), accumulate=True),
+        aten.index_put.default,
+    ),
+    "elements by number": (
+        lambda k: k.index_put((torch.tensor([0]),), torch.tensor(3.0)),
+        aten.index_put.default,
+    ),
+    "several values": (
+        lambda k: k.index_put((k > -1,), torch.arange(9.0)),
+        aten.index_put.default,
     ),
 }
 
