@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from op_record import Record
+from torch import Tensor
 from torch.nn import functional as F
 
 R = Record
@@ -41,6 +45,33 @@ def _interpolated(mode: str, axes: str, length: int) -> Record:
     )
 
 
+def _unpooled(axes: str, beside: bool) -> Record:
+    """Back to the places that maxima were found at: of x itself, or of the tensor beside it."""
+    count = len(axes.split())
+    pool, unpool = getattr(F, f"max_pool{count}d"), getattr(F, f"max_unpool{count}d")
+
+    def call(*given: Tensor | dict[str, Any]) -> Tensor:
+        x, other = given[0], given[-2]
+        places = pool(other, 2, return_indices=True)[1]
+        return unpool(pool(x, 2), places, 2)
+
+    form = ", ".join([f"b c {axes}"] * (1 + beside))
+    name = f"max_unpool{count}d" + beside * " of another"
+    return R(name, f"{form} -> b c {axes}", call, locked=axes, sizes={"z": 4})
+
+
+def _placed(axes: str) -> Record:
+    """As many places as there were, every row to the same ones, which no pooling has found."""
+    unpool = getattr(F, f"max_unpool{len(axes.split())}d")
+    return R(
+        f"{unpool.__name__} to as many",
+        f"b c {axes} -> b c {axes}",
+        lambda x, s: unpool(x, torch.arange(4).expand_as(x), 1),
+        locked=axes,
+        sizes={"z": 4},
+    )
+
+
 _SMOOTH = " smooth"
 _MODES = {
     "w": ("nearest", "linear"),
@@ -52,5 +83,7 @@ _MODES = {
 WINDOWS = [
     *(_pooled(kind, axes) for kind in KINDS for axes in ("w", "h w", "z h w")),
     *(_pooled_alike(kind, axes) for kind in KINDS for axes in ("w", "h w", "z h w")),
+    *(_unpooled(axes, beside) for axes in ("w", "h w", "z h w") for beside in (False, True)),
+    *(_placed(axes) for axes in ("h w", "z h w")),
     *(_interpolated(mode, axes, n) for axes in _MODES for mode in _MODES[axes] for n in (3, 4, 5)),
 ]

@@ -32,12 +32,22 @@ def label_grid_sampler(context: Context, node: fx.Node) -> NodeLabels:
     return label_window(context, node)
 
 
-def _off_space(context: Context, node: fx.Node, first: int) -> Labels:
-    """Labels of the input along the dimensions before ``first``; all others stay.
+def label_unpool(context: Context, node: fx.Node) -> Labels:
+    """max_unpool(x, indices, size): each channel has places of its own, within its own space."""
+    operands = []
+    for number in (0, 1):
+        shape = shape_of(node.args[number])  # type: ignore[arg-type]
+        first = len(shape) - len(concrete(node.args[2]))
+        operands.append((_off_space(context, node, first, number), shape))
+    return context.join(operands, f"unpooled by {node.name}")
+
+
+def _off_space(context: Context, node: fx.Node, first: int, number: int = 0) -> Labels:
+    """Labels of an argument along the dimensions before ``first``; all others stay.
 
     Channels laid out over space as well, by a view, go for all of it together.
     """
-    source = node.args[0]
+    source = node.args[number]
     assert isinstance(source, fx.Node)
     space = range(first, len(shape_of(source)))
     labels = context.lock(context.of(source), space, f"space of {node.name}")
@@ -85,5 +95,6 @@ _NAMES += ["upsample_bicubic2d", "_upsample_bilinear2d_aa", "_upsample_bicubic2d
 
 register(Rule(label_window), *overloads(*_NAMES))
 register(Rule(label_grid_sampler), *overloads("grid_sampler", "grid_sampler_2d", "grid_sampler_3d"))
+register(Rule(label_unpool), *overloads("max_unpool2d", "max_unpool3d"))
 register(Rule(label_unfold), *overloads("im2col"))
 register(Rule(label_fold), *overloads("col2im"))
