@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import math
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch.utils import _pytree as pytree
 
 from graphprune.errors import CertificateError
 from graphprune.graph.trees import tensor_leaves, to_plain
+from graphprune.proof.fills import fills, largest_ordinary
 
 LIMITS = {
     torch.float64: 1e-6,
@@ -41,7 +43,8 @@ def max_relative_error(actual: Any, reference: Any, *, in_slices: bool = False) 
 
     For a floating or complex tensor the error is ``max|a - b| / max|b|`` (infinite where b is zero
     and a is not); integers, bools and leaves that are no tensors must be exactly equal, otherwise
-    the error is infinite.
+    the error is infinite. Fills (:mod:`graphprune.proof.fills`) are compared with themselves, so
+    that the others are measured by the largest of the others; infinite ones must be equal.
 
     Args:
         actual: pytree of tensors.
@@ -51,13 +54,24 @@ def max_relative_error(actual: Any, reference: Any, *, in_slices: bool = False) 
             slice of less than :data:`FLOOR` of the tensor's largest value counts as that much.
 
     Raises:
-        CertificateError: the structures, shapes or dtypes differ, a value is NaN or infinite, or
-            there is no tensor at all, so that nothing would be compared.
+        CertificateError: the structures, shapes or dtypes differ, a value is NaN, or infinite in
+            one alone, or there is no tensor at all, so that nothing would be compared.
     """
-    pairs = _pairs(actual, reference)
-    if not any(isinstance(expected, torch.Tensor) for _, _, expected in pairs):
-        raise CertificateError("the outputs hold no tensor, so there is nothing to compare")
-    return max(_error(name, a, b, in_slices=in_slices) for name, a, b in pairs)
+    return max_error_of_calls([actual], [reference], in_slices=in_slices)
+
+
+def max_error_of_calls(
+    actual: Sequence[Any], reference: Sequence[Any], *, in_slices: bool = False
+) -> float:
+    """:func:`max_relative_error` of several calls, whose fills are told by all of them together."""
+    largest = _largest_ordinary(reference)
+    found = []
+    for one, other in zip(actual, reference, strict=True):
+        pairs = _pairs(one, other)
+        if not any(isinstance(expected, torch.Tensor) for _, _, expected in pairs):
+            raise CertificateError("the outputs hold no tensor, so there is nothing to compare")
+        found += [_error(name, a, b, largest.get(name), in_slices) for name, a, b in pairs]
+    return max(found)
 
 
 def prove_equal(
@@ -84,8 +98,7 @@ def prove_equal(
     Raises:
         CertificateError: it does not; the message says why.
     """
-    pairs = zip(actual, expected, strict=True)
-    error = max(max_relative_error(a, b, in_slices=in_slices) for a, b in pairs)
+    error = max_error_of_calls(actual, expected, in_slices=in_slices)
     if not error <= limit:
         # An output that does not vary is the plainer reason where both hold.
         require_informative(expected, _BLUNT * limit, independent=independent)
@@ -95,22 +108,14 @@ def prove_equal(
     return error
 
 
-def varying_outputs(first: Any, second: Any, limit: float = 0.0) -> list[bool]:
-    """For each leaf of two pytrees, whether it differs by a relative error above ``limit``.
-
-    Raises:
-        CertificateError: as :func:`max_relative_error`.
-    """
-    return [_error(name, a, b) > limit for name, a, b in _pairs(first, second)]
-
-
 def require_informative(
     outputs: list[Any], limit: float, *, independent: Collection[int] = ()
 ) -> None:
     """Refuse outputs that vary by no more than ``limit`` when the inputs do.
 
     A model that ignored its inputs could pass a comparison with such outputs. Each floating
-    tensor must vary; if there is none, at least one other tensor.
+    tensor must vary where it holds no fills, which may move with a mask that is an input; if there
+    is none, at least one other tensor.
 
     Args:
         outputs: pytrees, from calls on different inputs of the same shapes. Where the sizes of an
@@ -127,8 +132,12 @@ def require_informative(
             "the check needs the outputs of two different inputs of the same shapes, "
             "or an output that does not depend on the input would pass it"
         )
-    varies = [any(v) for v in zip(*(varying_outputs(*both, limit) for both in alike))]  # noqa: B905
+    largest = _largest_ordinary(outputs)
     names, leaves = _leaves(outputs[0])
+    varies = [
+        any(_varies(one[i], other[i], largest.get(name), limit) for one, other in alike)
+        for i, name in enumerate(names)
+    ]
     tensors = [
         i for i, x in enumerate(leaves) if isinstance(x, torch.Tensor) and i not in independent
     ]
@@ -181,31 +190,83 @@ def _pairs(actual: Any, reference: Any) -> list[tuple[str, Any, Any]]:
     return list(zip(names, got, expected, strict=True))
 
 
-def _error(name: str, actual: Any, expected: Any, *, in_slices: bool = False) -> float:
+def _largest_ordinary(outputs: Sequence[Any]) -> Mapping[str, float]:
+    """What :func:`graphprune.proof.fills.largest_ordinary` finds, by the name of the output."""
+    found: dict[str, list[torch.Tensor]] = {}
+    for tree in outputs:
+        for name, leaf in zip(*_leaves(tree), strict=True):
+            if _is_measured(leaf):
+                found.setdefault(name, []).append(leaf)
+    return {name: largest_ordinary(tensors) for name, tensors in found.items()}
+
+
+def _is_measured(leaf: Any) -> bool:
+    """Whether it may differ by rounding; all else must be equal."""
+    return isinstance(leaf, torch.Tensor) and (leaf.is_floating_point() or leaf.is_complex())
+
+
+def _error(
+    name: str, actual: Any, expected: Any, largest: float | None, in_slices: bool = False
+) -> float:
     if not isinstance(actual, torch.Tensor):
         return 0.0 if actual == expected else float("inf")
-    if not (actual.is_floating_point() or actual.is_complex()):
+    if not _is_measured(actual):
         return 0.0 if torch.equal(actual.cpu(), expected.cpu()) else float("inf")
-    wide = torch.complex128 if actual.is_complex() else torch.float64
-    a, b = actual.detach().cpu().to(wide), expected.detach().cpu().to(wide)
-    for values, whose in ((a, "the model's"), (b, "the reference's")):
-        if not bool(torch.isfinite(values).all()):
-            raise CertificateError(f"{name}: {whose} values hold NaN or infinity")
-    if a.numel() == 0:
-        return 0.0
+    a, b = _wide(actual), _wide(expected)
+    _require_comparable(name, a, b)
+    filled = fills(b, math.inf if largest is None else largest)
+    huge = filled & b.isfinite()
     gaps, sizes = (a - b).abs(), b.abs()
-    difference, scale = float(gaps.max()), float(sizes.max())
+    found = [float((gaps[huge] / sizes[huge]).max())] if bool(huge.any()) else [0.0]
+    gaps, sizes = gaps.masked_fill(filled, 0), sizes.masked_fill(filled, 0)
+    found.append(_error_of_rest(gaps, sizes))
+    if in_slices and a.ndim > 1:
+        found += _errors_in_slices(gaps, sizes)
+    return max(found)
+
+
+def _wide(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().cpu().to(torch.complex128 if tensor.is_complex() else torch.float64)
+
+
+def _require_comparable(name: str, actual: torch.Tensor, expected: torch.Tensor) -> None:
+    """Infinities may be meant (``masked_fill(mask, -inf)``), but then both models mean them."""
+    for values, whose in ((actual, "the model's"), (expected, "the reference's")):
+        if bool(values.isnan().any()):
+            raise CertificateError(f"{name}: {whose} values hold NaN")
+    infinite = actual.isinf() | expected.isinf()
+    if not torch.equal(actual[infinite], expected[infinite]):
+        raise CertificateError(f"{name}: values are infinite in one of the two models alone")
+
+
+def _error_of_rest(gaps: torch.Tensor, sizes: torch.Tensor) -> float:
+    difference = float(gaps.max()) if gaps.numel() else 0.0
     if difference == 0:
         return 0.0
-    if scale == 0:
-        return float("inf")
-    found = [difference / scale]
-    if in_slices and a.ndim > 1:
-        for dim in range(a.ndim):
-            others = [d for d in range(a.ndim) if d != dim]
-            scales = sizes.amax(others).clamp_min(FLOOR * scale)
-            found.append(float((gaps.amax(others) / scales).max()))
-    return max(found)
+    scale = float(sizes.max())
+    return difference / scale if scale else float("inf")
+
+
+def _errors_in_slices(gaps: torch.Tensor, sizes: torch.Tensor) -> list[float]:
+    """The largest error of the slices along each dimension."""
+    if not gaps.numel() or not bool(gaps.any()) or not bool(sizes.any()):
+        return []
+    found = []
+    for dim in range(gaps.ndim):
+        others = [d for d in range(gaps.ndim) if d != dim]
+        scales = sizes.amax(others).clamp_min(FLOOR * float(sizes.max()))
+        found.append(float((gaps.amax(others) / scales).max()))
+    return found
+
+
+def _varies(first: Any, second: Any, largest: float | None, limit: float) -> bool:
+    """Whether two answers differ by more than ``limit``, where neither holds a fill."""
+    if not _is_measured(first):
+        return _error("", first, second, None) > limit
+    one, other = _wide(first), _wide(second)
+    bound = math.inf if largest is None else largest
+    seen = ~(fills(one, bound) | fills(other, bound))
+    return _error_of_rest((one[seen] - other[seen]).abs(), other[seen].abs()) > limit
 
 
 def _common(first: Any, second: Any) -> tuple[list[Any], list[Any]] | None:

@@ -19,7 +19,7 @@ from graphprune.capturing.capture import Captured
 from graphprune.errors import CertificateError
 from graphprune.proof.answers import answers
 from graphprune.proof.check_inputs import check_inputs
-from graphprune.proof.compare import LIMITS, max_relative_error
+from graphprune.proof.compare import LIMITS, max_error_of_calls
 from graphprune.quiet import quiet_libraries
 
 Found = TypeVar("Found")
@@ -88,7 +88,8 @@ def own_rounding(captured: Captured, seed: int = 0) -> float | None:
     try:
         narrow = answers(captured.module, inputs)
         wide = answers(captured.module, inputs, within=in_double)
-        return max(max_relative_error(a, _like(b, a)) for a, b in zip(narrow, wide, strict=True))
+        like = [_like(b, a) for a, b in zip(narrow, wide, strict=True)]
+        return max_error_of_calls(narrow, like)
     except Exception:  # noqa: BLE001 - whatever an operator has against float64
         return None
 

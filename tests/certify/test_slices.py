@@ -54,7 +54,7 @@ def test_outputs_of_whole_numbers_are_compared_on_more_inputs() -> None:
 
 
 def test_each_slice_counts_by_itself() -> None:
-    large, small = torch.full((2, 1, 4), 640.0), torch.full((2, 1, 4), 0.01)
+    large, small = torch.linspace(64, 640, 8).view(2, 1, 4), torch.full((2, 1, 4), 0.01)
     expected = torch.cat([large, small], 1)
     actual = torch.cat([large, small * 1.1], 1)
     assert max_relative_error(actual, expected) < 1e-5
