@@ -128,7 +128,13 @@ def exported_in_training(graph: fx.Graph) -> bool:
 
 
 def _lacks_statistics(node: fx.Node) -> bool:
-    return has_argument(node, "running_mean") and get_argument(node, "running_mean") is None
+    """Whether it normalises by the batch in any mode: its form has no statistics, or is given none.
+
+    Some such forms crash the process where their flag is turned.
+    """
+    if has_argument(node, "running_mean"):
+        return get_argument(node, "running_mean") is None
+    return has_argument(node, "momentum")
 
 
 def _keeps_statistics(node: fx.Node) -> bool:
