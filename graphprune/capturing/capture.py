@@ -12,6 +12,7 @@ from torch import fx
 from torch.utils import _pytree as pytree
 
 from graphprune.capturing.attempts import failed_calls_forgotten
+from graphprune.capturing.caches import BuffersMadeError, attributes_kept, call_once, traced
 from graphprune.capturing.carried import without_carried_state
 from graphprune.capturing.constants import AnswerConstants
 from graphprune.capturing.flexible import flex_attention_written_out, without_vmap
@@ -259,7 +260,29 @@ def _copy(tensor: Any, memo: dict[int, torch.Tensor]) -> Any:
 def _export(
     model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: bool
 ) -> torch.export.ExportedProgram:
-    """Export with a free batch dimension if the model allows it, else with the shapes given."""
+    """Export; where the first call of a model registers buffers, the second call is exported."""
+    with attributes_kept(model):
+        try:
+            return _export_call(model, args, kwargs, dynamic, first=True)
+        except BuffersMadeError:
+            call_once(model, args, kwargs)
+            return _export_call(model, args, kwargs, dynamic, first=False)
+
+
+def _export_call(
+    model: torch.nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    dynamic: bool,
+    *,
+    first: bool,
+) -> torch.export.ExportedProgram:
+    """Export with a free batch dimension if the model allows it, else with the shapes given.
+
+    Raises:
+        BuffersMadeError: of the first call.
+        ModelError: no attempt succeeds.
+    """
     attempts: list[tuple[tuple[Any, ...], dict[str, Any], Any]] = []
     wider = _batch_of_two(args, kwargs) if dynamic else None
     if wider is not None:
@@ -270,10 +293,12 @@ def _export(
     failure: Exception | None = None
     for attempt_args, attempt_kwargs, shapes in attempts:
         try:
-            with quiet(), _as_it_runs(model):
+            with quiet(), traced(model, first=first), _as_it_runs(model):
                 program = torch.export.export(
                     model, attempt_args, attempt_kwargs, dynamic_shapes=shapes, strict=False
                 )
+        except BuffersMadeError:
+            raise
         except Exception as error:  # noqa: BLE001 - torch.export raises the model's errors too
             failure = error
             continue

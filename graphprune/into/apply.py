@@ -111,8 +111,8 @@ def _check_fits(model: nn.Module, dense: nn.Module) -> None:
             if name in unsaved:
                 continue  # a constant that capture has found in the forward
             raise UsageError(
-                f"the model has no {model_name(name)}; "
-                "give an instance of the class that was compressed"
+                f"the model has no {model_name(name)}; give an instance of the class that was "
+                "compressed, called once if its forward makes that"
             )
         if have[name].shape != tensor.shape or have[name].dtype != tensor.dtype:
             shapes = [f"{tuple(t.shape)} {t.dtype}" for t in (have[name], tensor)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,11 @@ import torch
 from torch import nn
 
 from graphprune.graph.names import graph_name
+
+_DEEPEST, _MANY = 4, 1000
+_FOREIGN = (nn.Module, torch.Tensor, type, types.ModuleType, types.FunctionType, types.MethodType)
+
+Container = dict[Any, Any] | list[Any] | set[Any]
 
 
 @dataclass(frozen=True)
@@ -21,19 +27,21 @@ class SavedState:
     """
 
     attributes: list[tuple[nn.Module, dict[str, Any]]]
-    containers: list[tuple[dict[Any, Any] | list[Any] | set[Any], Any]]
+    containers: list[tuple[Container, Any]]
     tensors: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]
 
     @classmethod
     def take(cls, module: nn.Module) -> SavedState:
-        """Note the attributes (and plain dicts, lists, sets in them) and tensors of ``module``."""
-        attributes, containers = [], []
-        for part in module.modules():
-            own = dict(vars(part))
-            attributes.append((part, own))
+        """Note the attributes and tensors of ``module``.
+
+        So too what is in dicts, lists, sets and plain objects (caches) among the attributes.
+        """
+        attributes = [(part, dict(vars(part))) for part in module.modules()]
+        inside: dict[int, Container] = {}
+        for _, own in attributes:
             for value in own.values():
-                if isinstance(value, dict | list | set):
-                    containers.append((value, value.copy()))
+                _collect(value, inside)
+        containers = [(one, _plain_copy(one)) for one in inside.values()]
         tensors = [(t, t.data, t.grad if t.is_leaf else None) for _, t in unique_tensors(module)]
         return cls(attributes, containers, tensors)
 
@@ -43,6 +51,8 @@ class SavedState:
             vars(part).clear()
             vars(part).update(own)
         for container, content in self.containers:
+            if _same(container, content):
+                continue
             container.clear()
             if isinstance(container, list):
                 container.extend(content)
@@ -52,6 +62,35 @@ class SavedState:
             tensor.data = data
             if tensor.is_leaf:
                 tensor.grad = grad
+
+
+def _collect(value: Any, found: dict[int, Container], depth: int = 0) -> None:
+    """Add the containers within a value, which it may be itself, by id."""
+    if isinstance(value, _FOREIGN) or depth > _DEEPEST:
+        return
+    own = value if isinstance(value, dict | list | set) else getattr(value, "__dict__", None)
+    if not isinstance(own, dict | list | set) or id(own) in found:
+        return
+    found[id(own)] = own
+    if len(own) <= _MANY:  # caches are small; data sets are not
+        for one in own.values() if isinstance(own, dict) else own:
+            _collect(one, found, depth + 1)
+
+
+def _plain_copy(container: Container) -> Container:
+    """Of the plain type; subclasses may have copies of their own kind."""
+    kind = next(kind for kind in (dict, list, set) if isinstance(container, kind))
+    return kind(container)
+
+
+def _same(container: Container, content: Container) -> bool:
+    """Whether a container holds the very objects that it held, in their order."""
+    if len(container) != len(content):
+        return False
+    now, before = (c.items() if isinstance(c, dict) else c for c in (container, content))
+    if isinstance(container, dict):
+        return all(a is c and b is d for (a, b), (c, d) in zip(now, before, strict=True))
+    return all(a is b for a, b in zip(now, before, strict=True))
 
 
 def named_tensors(module: nn.Module) -> dict[str, torch.Tensor]:
