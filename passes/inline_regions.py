@@ -16,7 +16,8 @@ from graphprune.passes.base import GraphPass
 class InlineRegions(GraphPass):
     """Put the bodies of no_grad and autocast regions in the place of their calls.
 
-    Regions may lie within others. Casts that autocast makes are calls of the body already.
+    Regions may lie within others. Casts that autocast makes must be calls of the body already
+    (:func:`graphprune.capturing.autocast.with_casts`).
     """
 
     name: ClassVar[str] = "inline-regions"

@@ -12,6 +12,7 @@ from torch import fx
 from torch.utils import _pytree as pytree
 
 from graphprune.capturing.attempts import failed_calls_forgotten
+from graphprune.capturing.autocast import with_casts
 from graphprune.capturing.caches import BuffersMadeError, attributes_kept, call_once, traced
 from graphprune.capturing.carried import without_carried_state
 from graphprune.capturing.constants import AnswerConstants
@@ -98,17 +99,21 @@ def capture(model: torch.nn.Module | Any, example_inputs: Any, *, dynamic: bool 
         DataError: an exported program does not take such inputs, or one is sparse or nested.
         UsageError: see :func:`graphprune.capturing.unreadable.refuse_unreadable`.
     """
-    from graphprune.capturing.faithful import require_faithful
+    from graphprune.capturing.faithful import require_faithful, require_same
 
     args, kwargs = normalise_inputs(example_inputs)
     refuse_layouts(_tensors(args, kwargs))
     captured = _captured(model, args, kwargs, dynamic)
-    if isinstance(model, torch.nn.Module) and not captured.was_training:
-        with _evaluation_mode(model):
-            if require_faithful(model, captured):
-                return captured
-            captured = _captured(model, args, kwargs, dynamic=False)
-            require_faithful(model, captured)
+    if captured.was_training:
+        return captured
+    if isinstance(model, torch.export.ExportedProgram):
+        require_same(model, captured)
+        return captured
+    with _evaluation_mode(model):
+        if require_faithful(model, captured):
+            return captured
+        captured = _captured(model, args, kwargs, dynamic=False)
+        require_faithful(model, captured)
     return captured
 
 
@@ -135,7 +140,7 @@ def _captured(
                 program = _export(model, args, kwargs, dynamic)
     else:
         raise ModelError(f"expected an nn.Module or ExportedProgram, got {type(model).__name__}")
-    module, in_training = _graph_module(without_vmap(program), has_modes)
+    module, in_training = _graph_module(without_vmap(with_casts(program)), has_modes)
     if isinstance(model, torch.export.ExportedProgram):
         _check_program_inputs(module, args, kwargs)
     leaves = _tensors(args, kwargs)

@@ -7,6 +7,7 @@ batch (``if x.shape[0] > 3``), where it asks whether it is traced, or where it c
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 
@@ -15,6 +16,7 @@ from graphprune.capturing.carried import without_carried_state
 from graphprune.capturing.keywords import keywords_spelt_out
 from graphprune.errors import CertificateError, ModelError
 from graphprune.graph.chance import draws, same_chance
+from graphprune.graph.names import with_graph_names
 from graphprune.graph.state import state_kept
 from graphprune.graph.trees import Inputs, copy_of, tensor_leaves
 from graphprune.into.state import SavedState
@@ -39,10 +41,7 @@ def require_faithful(model: torch.nn.Module, captured: Captured) -> bool:
         ModelError: the graph is for the examples' batch alone, and does not even there.
     """
     free = captured.dynamic_batch
-    sizes = (None, *OTHER_BATCHES) if free and batch_size(captured) is not None else (None,)
-    for size in sizes:
-        examples = captured.args, dict(captured.kwargs)
-        inputs = examples if size is None else with_batch(captured, size)
+    for inputs in _calls(captured):
         error = differs(model, captured, inputs)
         if error is None:
             continue
@@ -55,6 +54,29 @@ def require_faithful(model: torch.nn.Module, captured: Captured) -> bool:
             "that it catches"
         )
     return True
+
+
+def require_same(program: torch.export.ExportedProgram, captured: Captured) -> None:
+    """Refuse a graph that does not compute what the program does that it was made from.
+
+    Raises:
+        ModelError: it does not.
+    """
+    module = with_graph_names(program).module(check_guards=False)
+    for inputs in _calls(captured):
+        error = differs(module, captured, inputs)
+        if error is not None:
+            raise ModelError(
+                f"the program gives other values when its graph is simplified (relative error "
+                f"{error:.3g}); give the nn.Module that it was exported from"
+            )
+
+
+def _calls(captured: Captured) -> Iterator[Inputs]:
+    """The examples, and where the batch is free, as many of them as other batches have."""
+    yield captured.args, dict(captured.kwargs)
+    if captured.dynamic_batch and batch_size(captured) is not None:
+        yield from (with_batch(captured, size) for size in OTHER_BATCHES)
 
 
 def differs(model: torch.nn.Module, captured: Captured, inputs: Inputs) -> float | None:
@@ -92,7 +114,8 @@ def _difference(model: torch.nn.Module, captured: Captured, inputs: Inputs) -> f
         return math.inf
     if len(actual) != len(expected):
         return None  # objects that hold tensors
-    if any(a.shape != e.shape for a, e in zip(actual, expected, strict=True)):
+    pairs = list(zip(actual, expected, strict=True))
+    if any(a.shape != e.shape or a.dtype != e.dtype for a, e in pairs):
         return math.inf
     error = max_relative_error(actual, expected)
 
