@@ -140,7 +140,8 @@ def _captured(
                 program = _export(model, args, kwargs, dynamic)
     else:
         raise ModelError(f"expected an nn.Module or ExportedProgram, got {type(model).__name__}")
-    module, in_training = _graph_module(without_vmap(with_casts(program)), has_modes)
+    program = without_vmap(with_casts(with_graph_names(program)))
+    module, in_training = _graph_module(program, has_modes)
     if isinstance(model, torch.export.ExportedProgram):
         _check_program_inputs(module, args, kwargs)
     leaves = _tensors(args, kwargs)
@@ -166,7 +167,7 @@ def _graph_module(
     """A program as a clean graph in evaluation mode, and whether it was exported in training mode.
 
     Args:
-        program: as torch.export gives it.
+        program: as torch.export gives it, with names that a graph may have.
         in_evaluation: whether it is known to have been exported in evaluation mode.
     """
     from graphprune.passes.drop_expands import DropExpands
@@ -180,7 +181,6 @@ def _graph_module(
     from graphprune.passes.set_mode import exported_in_training
     from graphprune.passes.split_losses import SplitLosses
 
-    program = with_graph_names(program)
     exported = program.module(check_guards=False)
     owned = _Owned(exported)
     module = TrainableGraphModule(owned, exported.graph)

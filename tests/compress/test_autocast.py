@@ -44,9 +44,21 @@ class _Off(_Half):
             return self.last(torch.relu(self.first(x)))
 
 
+class _Named(nn.Module):
+    """With a name that torch.fx keeps for itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.code, self.last = nn.Linear(8, 32), nn.Linear(32, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return self.last(torch.relu(self.code(x)))
+
+
 @pytest.mark.parametrize("exported", [False, True])
-@pytest.mark.parametrize("kind", [_Half, _Part, _Off])
-def test_what_is_pruned_computes_as_the_model_does(kind: type[_Half], exported: bool) -> None:
+@pytest.mark.parametrize("kind", [_Half, _Part, _Off, _Named])
+def test_what_is_pruned_computes_as_the_model_does(kind: type[nn.Module], exported: bool) -> None:
     torch.manual_seed(0)
     model, x = kind().eval(), torch.randn(3, 8)
     given: Any = model
