@@ -34,6 +34,11 @@ from graphprune.training.userloss import checked_loss
 WORTH_MENDING = 0.01
 """Accuracy lost in the cut, of 1, from which on the user is told what wins it back."""
 
+_EXAMPLES_SIZES = (
+    "the model is captured for inputs of the examples' sizes only: it was exported so, or its "
+    "forward fixes the batch size or does something else at others"
+)
+
 _ONE_BATCH = (
     "the small model takes batches of the examples' size only: where the model lays channels and "
     "examples into one dimension, the numbers of its graph are those of that batch"
@@ -191,6 +196,8 @@ def _notes(choice: Choice, whole: Captured) -> list[str]:
             "MODEL was exported in training mode; it was compressed and is written in evaluation "
             "mode (batch norm with its stored statistics, no dropout)"
         )
+    if not whole.dynamic_batch:
+        notes.append(_EXAMPLES_SIZES)
     unread = unread_parameters(whole.module)
     if unread:
         more = f" and {len(unread) - 1} more parameters" if len(unread) > 1 else ""

@@ -58,6 +58,7 @@ class Nested(nn.Module):
 def test_a_longer_sequence_is_refused_by_result_and_file(tmp_path: Path) -> None:
     torch.manual_seed(0)
     result = compress(Recurrence().eval(), torch.randn(2, 6, 8), method="l2", target="channels=0.5")
+    assert not any("the examples' sizes only" in note for note in result.report.notes)
     result.save(tmp_path / "out", latency=False)
     for module in (result.model, graphprune.load(tmp_path / "out")):
         assert module(torch.randn(5, 6, 8)).shape == (5, 4)
@@ -68,6 +69,7 @@ def test_a_longer_sequence_is_refused_by_result_and_file(tmp_path: Path) -> None
 def test_another_batch_is_refused_where_the_model_branches_on_it() -> None:
     torch.manual_seed(0)
     result = compress(Branching().eval(), torch.randn(4, 8), method="l2", target="channels=0.5")
+    assert any("the examples' sizes only" in note for note in result.report.notes)
     assert result.model(torch.randn(4, 8)).shape == (4, 5)
     with pytest.raises(DataError, match=r"input x is 1x8, but this graph is for 4x8"):
         result.model(torch.randn(1, 8))
