@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -119,6 +120,20 @@ class PartialCompressed:
 
         place = Path(folder)
         return deliver(self, place, overwrite=overwrite, onnx=onnx, latency=latency)
+
+    def into(self, model: nn.Module) -> None:
+        """Make ``model``, an instance of the class that was compressed, the small model in place.
+
+        As :func:`graphprune.load` does with the folder that :meth:`save` writes.
+
+        Raises:
+            UsageError: it is no such instance, or its forward does not fit; it is unchanged.
+            CertificateError: a part is not proved equal once written; the model is unchanged.
+        """
+        from graphprune.delivery.load_into import load_into
+
+        with tempfile.TemporaryDirectory() as scratch:
+            load_into(self.save(Path(scratch) / "parts", onnx=False, latency=False), model)
 
 
 def folder_names(names: list[str]) -> dict[str, str]:

@@ -57,6 +57,18 @@ def test_it_is_what_the_run_made(name: str, tmp_path: Path) -> None:
     assert all(p.requires_grad for p in own.parameters())
 
 
+def test_the_result_itself_goes_into_an_instance() -> None:
+    result = compress(Branches(), torch.randn(4, 6), method="l2", target="channels=0.5")
+    assert isinstance(result, PartialCompressed)
+    own = Branches()
+    result.into(own)
+    assert_same(own, result, torch.randn(4, 6))
+    before = state(model := Reader())
+    with pytest.raises(UsageError, match="class that was compressed"):
+        result.into(model)
+    assert_same_state(before, state(model))
+
+
 class Shared(nn.Module):
     """Two parts with a tensor in common, and a look at another one from outside."""
 
