@@ -21,13 +21,15 @@ class Member:
 class Kind(IntEnum):
     """What a channel that may go by itself is of heads and the like, whose columns are shared.
 
-    ``COLUMN_OF_MANY`` is a column of rows of which each may go as well.
+    ``COLUMN_OF_MANY`` is a column of rows of which each may go as well; ``HEAD`` a whole head, all
+    of whose channels go together whatever is asked for.
     """
 
     PLAIN = 0
     ROW = 1
     COLUMN = 2
     COLUMN_OF_MANY = 3
+    HEAD = 4
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from graphprune.analysis.shared_rows import (
     kinds,
     of_heads,
     removable,
+    whole_heads,
 )
 from graphprune.analysis.tables import table_producers
 from graphprune.graph.values import get_tensor, shape_of
@@ -189,13 +190,18 @@ def _divided(plain: Analysis) -> Analysis:
                 for one in analysis.heads.values()
                 for mark in ((Kind.COLUMN_OF_MANY, one.columns), (Kind.ROW, one.rows))
             ]
-            analysis.kinds = kinds(analysis.class_of, analysis.classes, marks)
-            return analysis
+            return _with_kinds(analysis, marks)
         stuck |= held
         divisions = {place: one for place, one in divisions.items() if place not in stuck}
     slots = [s for name, dim in found for s in plain.leaves[name][0] if varying(s) == (dim,)]
-    plain.kinds = kinds(plain.class_of, plain.classes, [(Kind.COLUMN, slot) for slot in slots])
-    return plain
+    return _with_kinds(plain, [(Kind.COLUMN, slot) for slot in slots])
+
+
+def _with_kinds(analysis: Analysis, marks: list[tuple[Kind, torch.Tensor]]) -> Analysis:
+    heads = whole_heads(analysis.context, analysis.class_of)
+    every = [*((Kind.HEAD, atoms) for atoms in heads), *marks]
+    analysis.kinds = kinds(analysis.class_of, analysis.classes, every)
+    return analysis
 
 
 def _explain_pins(analysis: Analysis) -> list[Pin]:

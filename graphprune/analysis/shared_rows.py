@@ -9,7 +9,7 @@ along one dimension: one for the columns that the rows share, one for the rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -121,6 +121,17 @@ def of_heads(context: Context, leaves: Leaves, class_of: np.ndarray) -> list[Pla
         for place, divided in context.divided.items()
         if not np.isin(class_of[divided.rows.numpy()], channels).any()
     ]
+
+
+def whole_heads(context: Context, class_of: np.ndarray) -> Iterator[torch.Tensor]:
+    """Atoms of heads that are one channel each, though they have several.
+
+    So they are where heads lie within the channels, (size, heads): sums over the size tie them.
+    """
+    for slot in context.side_by_side:
+        heads = class_of[slot.numpy()].reshape(-1, slot.shape[-1])
+        tied = (heads == heads[:, :1]).all(axis=1) & (heads.shape[1] > 1)
+        yield slot.reshape(heads.shape)[torch.from_numpy(tied)]
 
 
 def kinds(

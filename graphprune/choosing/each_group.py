@@ -17,6 +17,9 @@ from graphprune.choosing.guard import Guard, leaves_something
 from graphprune.choosing.order import Cluster, Ranked, clusters
 from graphprune.choosing.thinning import alone, least_first
 
+_SHARING = (Kind.ROW, Kind.COLUMN, Kind.COLUMN_OF_MANY)
+"""Of these, more than one dimension may have to be thinned together."""
+
 _NEAR = 0.01
 """A budget counts as met as well as another within this fraction of the channels."""
 
@@ -31,7 +34,7 @@ def thin_each_group(ranked: Ranked, fraction: float) -> tuple[np.ndarray, float]
     stays = np.ones(analysis.classes, dtype=bool)
     heads = []
     for cluster in clusters(analysis):
-        if any(group.in_step or group.kinds.any() for group in cluster[0]):
+        if any(group.in_step or np.isin(group.kinds, _SHARING).any() for group in cluster[0]):
             heads.append(cluster)
             continue
         for group in cluster[0]:

@@ -87,10 +87,10 @@ _FINE = 8
 _STAY = {
     "both": (),
     "whole": (Kind.COLUMN_OF_MANY,),
-    "inside": (Kind.ROW,),
-    "keep": (Kind.ROW, Kind.COLUMN, Kind.COLUMN_OF_MANY),
+    "inside": (Kind.ROW, Kind.HEAD),
+    "keep": (Kind.ROW, Kind.HEAD, Kind.COLUMN, Kind.COLUMN_OF_MANY),
 }
-"""Channels of heads whose columns are shared that each policy leaves alone."""
+"""Channels of heads, or shared by them, that each policy leaves alone."""
 
 
 class Step(NamedTuple):

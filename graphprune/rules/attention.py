@@ -30,6 +30,7 @@ def label_attention(context: Context, node: fx.Node) -> Labels:
             (unsqueeze(keys, -3), (*k_shape[:-2], 1, *k_shape[-2:])),
         ],
         reason,
+        [rank],
     )
     scores = context.reduce(scores_joint, [rank])
     scores_shape = (*q_shape[:-1], k_shape[-2])
@@ -47,6 +48,7 @@ def label_attention(context: Context, node: fx.Node) -> Labels:
             (unsqueeze(values, -3), (*v_shape[:-2], 1, *v_shape[-2:])),
         ],
         reason,
+        [rank - 1],
     )
     return context.reduce(joint, [rank - 1])
 

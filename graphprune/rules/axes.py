@@ -78,9 +78,12 @@ class Axes:
         everything = [*outputs, *(term for term, _ in terms)]
         names = [n for n in dict.fromkeys(n for term in everything for n in term) if n != "1"]
         operands = [_lay(context.of(n), shape_of(n), term, names) for term, n in terms]
-        summed = any(set(names) - set(term) for term in outputs)
-        gather = context.multiply if summed and len(operands) > 1 else context.join
-        joint = gather(operands, f"{node.target} {node.name}")
+        summed = [n for n, name in enumerate(names) if any(name not in term for term in outputs)]
+        reason = f"{node.target} {node.name}"
+        if summed and len(operands) > 1:
+            joint = context.multiply(operands, reason, summed)
+        else:
+            joint = context.join(operands, reason)
         stuck = [names.index(name) for name in names if name in self.locked]
         joint = context.lock(joint, stuck, f"{node.name} needs the whole dimension")
         joint = tuple(slot for slot in joint if not set(varying(slot)) & set(stuck))

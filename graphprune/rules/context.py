@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +49,8 @@ class Context:
         producers: (node, slot) of the channels that a contraction, lookup or table brings forth.
         node: the graph node whose rule is running.
         shared: grids whose columns have met a tensor that all rows share.
+        side_by_side: channels of matrix products side by side, as of heads; the last dimension is
+            within one product.
         divisions: dimensions of parameters to be labelled by column and by row.
         divided: the atoms of those that have been.
     """
@@ -59,6 +61,7 @@ class Context:
     producers: list[tuple[fx.Node, Slot]] = field(default_factory=list)
     node: fx.Node | None = None
     shared: list[Slot] = field(default_factory=list)
+    side_by_side: list[Slot] = field(default_factory=list)
     divisions: Mapping[Place, Division] = field(default_factory=dict)
     divided: dict[Place, Divided] = field(default_factory=dict)
 
@@ -124,11 +127,21 @@ class Context:
         """
         return Join(self, operands, reason).run()
 
-    def multiply(self, operands: Sequence[tuple[Labels, Shape]], reason: str) -> Labels:
-        """Join of the operands of a contraction, whose index space is noted for the MACs."""
+    def multiply(
+        self, operands: Sequence[tuple[Labels, Shape]], reason: str, reduced: Collection[int] = ()
+    ) -> Labels:
+        """Join of the operands of a contraction, whose index space is noted for the MACs.
+
+        ``reduced`` are the dimensions to be summed over; along others that several operands have,
+        there are products side by side.
+        """
         joint = self.join(operands, reason)
+        sizes = np.array([shape for _, shape in operands])
+        beside = set(np.flatnonzero((sizes > 1).sum(axis=0) > 1).tolist()) - set(reduced)
         for slot in joint:
             self.store.add_grid(slot)
+            if dims := sorted(beside.intersection(varying(slot))):
+                self.side_by_side.append(slot.movedim(dims, [*range(len(dims))]).flatten(len(dims)))
         if self.node is not None:
             size = math.prod(np.broadcast_shapes(*(shape for _, shape in operands)))
             self.products.setdefault(self.node, []).append(Product(joint, size))

@@ -38,7 +38,7 @@ def contract(
     reduced: list[int],
 ) -> Labels:
     """Multiply operands in their joint index space and sum over ``reduced``."""
-    joint = context.multiply(operands, f"contraction {node.name}")
+    joint = context.multiply(operands, f"contraction {node.name}", reduced)
     return context.reduce(joint, reduced)
 
 

@@ -27,6 +27,7 @@ def label_grouped_product(context: Context, node: fx.Node) -> Labels:
     joint = context.multiply(
         [(unsqueeze(context.of(x), -1), (*shape, 1)), (held, (1, *matrices[1:]))],
         f"contraction {node.name}",
+        [1],
     )
     labels = context.reduce(joint, [1])
     for slot in labels:

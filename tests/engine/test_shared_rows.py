@@ -84,6 +84,40 @@ def test_a_packed_module_loses_whole_heads() -> None:
     assert all(columns == list(range(WIDTH // COUNT)) for columns in heads.values())
 
 
+class Scattered(nn.Module):
+    """(N, T, 16) -> (N, T, 3): attention whose heads lie within the channels, (size, heads)."""
+
+    def __init__(self, *, fused: bool) -> None:
+        super().__init__()
+        self.fused = fused
+        self.qkv, self.out = nn.Linear(WIDTH, 3 * COUNT * SIZE), nn.Linear(COUNT * SIZE, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = (
+            part.unflatten(-1, (SIZE, COUNT)).permute(0, 3, 1, 2)
+            for part in self.qkv(x).chunk(3, -1)
+        )
+        if self.fused:
+            mixed = nn.functional.scaled_dot_product_attention(q, k, v)
+        else:
+            mixed = torch.einsum("nhqk,nhkd->nhqd", (q @ k.transpose(2, 3)).softmax(-1), v)
+        return self.out(mixed.permute(0, 2, 3, 1).flatten(2))
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_heads_within_the_channels_are_heads(fused: bool) -> None:
+    torch.manual_seed(0)
+    model = Scattered(fused=fused).eval()
+    result = half(model, 2, TOKENS, WIDTH, heads="whole")
+    kept = result.plan.kept["qkv.weight"][0]
+    heads = sorted({place % COUNT for place in kept})
+    assert len(heads) == COUNT // 2
+    assert kept == [place for place in range(3 * COUNT * SIZE) if place % COUNT in heads]
+    for policy in ("inside", "keep"):
+        with pytest.raises(TargetError, match=r"params=1\.000 remain"):
+            half(model, 2, TOKENS, WIDTH, heads=policy, target="params=0.5")
+
+
 def test_kinds_tell_rows_from_columns() -> None:
     analysis = examine(Rotary(key_heads=1), 2, TOKENS, WIDTH)
     kinds = {
