@@ -66,6 +66,11 @@ FOUND = {
         Recipe((("rearranged", 1, 5), ("written_to", 5, 2)), frame="image"),
         Wish("channels=25%"),
     ),
+    # NotRectangularError: rows were left, and columns, but none that those rows have.
+    "rows and columns of one dimension have nothing in common": (
+        Recipe((("flattened", 2, 0), ("assigned", 1, 0)), frame="image", size=(3, 5)),
+        Wish("macs=25%", seed=25),
+    ),
     # The other channels of the layer are pinned; the test took those of the group for all.
     "the only channel of a group, which nothing reads, goes": (
         Recipe((("rearranged", 1, 2), ("by_index", 1, 0), ("cut_and_joined", 1, 0)), frame="image"),
