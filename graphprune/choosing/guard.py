@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from graphprune.analysis.groups import Analysis
-from graphprune.labels.slots import Slot, varying
+from graphprune.labels.slots import Slot, apart
 from graphprune.shrinking.rewrite import all_labels
 
 
@@ -47,21 +47,7 @@ def _crossing_slots(analysis: Analysis) -> Iterator[list[Slot]]:
     """Slots that vary along the same dimensions, of every tensor that has several such."""
     for labels in analysis.context.labels.values():
         for each in labels if isinstance(labels, list) else [labels]:
-            yield from _overlapping(each)
-
-
-def _overlapping(labels: Sequence[Slot]) -> list[list[Slot]]:
-    """Slots that vary along the same dimensions, as far as there are several."""
-    sets: list[tuple[set[int], list[Slot]]] = []
-    for slot in labels:
-        dims, slots, apart = set(varying(slot)), [slot], []
-        for others, known in sets:
-            if others & dims:
-                dims, slots = dims | others, [*known, *slots]
-            else:
-                apart.append((others, known))
-        sets = [*apart, (dims, slots)]
-    return [slots for _, slots in sets if len(slots) > 1]
+            yield from (slots for slots in apart(each) if len(slots) > 1)
 
 
 class Guard:

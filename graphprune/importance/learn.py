@@ -224,7 +224,8 @@ def learn_switches(  # noqa: PLR0913
             active = {group: switches[group] for group in members}
             network = SwitchedNetwork(captured, chosen, active, runtime.device, trained=trained)
             limited = task.limited(network, data)
-            share = min(share, limited.config.kl_weight / (config.kl_weight or 1.0))
+            if config.kl_weight > 0:
+                share = min(share, limited.config.kl_weight / config.kl_weight)
             for half, learned in zip(halves, limited.learn(network, data, log), strict=True):
                 half.update(learned)
             weights = network.weights() if trained else None
@@ -241,7 +242,7 @@ def learn_switches(  # noqa: PLR0913
         weights=weights,
         switches=switches,
         halves=halves,
-        penalty_share=share if config.kl_weight > 0 else 1.0,
+        penalty_share=share,
     )
 
 
@@ -280,9 +281,7 @@ class _Task:
         if config.kl_weight == 0 or config.spread or not config.limit_penalty:
             return self
         most = self.examples * heaviest_weight(network, data, self._fit, self.runtime)
-        return replace(
-            self, config=replace(self.config, kl_weight=min(self.config.kl_weight, most))
-        )
+        return replace(self, config=replace(config, kl_weight=min(config.kl_weight, most)))
 
     def learn(
         self, network: SwitchedNetwork, data: Iterable[Batch], log: LossLog

@@ -74,6 +74,21 @@ def clean(slots: Sequence[Slot]) -> Labels:
     return tuple(kept)
 
 
+def apart(labels: Iterable[Slot]) -> list[list[Slot]]:
+    """Slots sorted into clusters that have no dimension in common along which they vary."""
+    clusters: list[tuple[set[int], list[Slot]]] = []
+    for slot in labels:
+        dims, slots = set(varying(slot)), [slot]
+        others = []
+        for known, members in clusters:
+            if known & dims:
+                dims, slots = dims | known, [*members, *slots]
+            else:
+                others.append((known, members))
+        clusters = [*others, (dims, slots)]
+    return [slots for _, slots in clusters]
+
+
 def unsqueeze(labels: Labels, *dims: int) -> Labels:
     """Insert size-1 dimensions at the given positions (in order), as torch.unsqueeze does."""
     for dim in dims:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 
 from graphprune.errors import PassError
-from graphprune.labels.slots import Labels, Shape, varying
+from graphprune.labels.slots import Labels, Shape, apart
 
 
 class NotRectangularError(PassError):
@@ -134,17 +135,8 @@ class Keep:
     def _clusters(self, labels: Labels) -> list[np.ndarray]:
         """Masks over disjoint sets of dimensions whose outer product is the whole mask."""
         atoms = self.atoms.numpy()
-        clusters: list[tuple[set[int], np.ndarray]] = []
-        for slot in labels:
-            dims, mask = set(varying(slot)), atoms[slot.numpy()]
-            apart = []
-            for others, other in clusters:
-                if others & dims:
-                    dims, mask = dims | others, mask & other
-                else:
-                    apart.append((others, other))
-            clusters = [*apart, (dims, mask)]
-        return [mask for _, mask in clusters]
+        masks = ([atoms[slot.numpy()] for slot in slots] for slots in apart(labels))
+        return [functools.reduce(np.logical_and, each) for each in masks]
 
 
 def _steps(mask: np.ndarray) -> list[tuple[int, np.ndarray]]:

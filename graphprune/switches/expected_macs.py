@@ -10,7 +10,7 @@ from torch import nn
 
 from graphprune.analysis.groups import Analysis
 from graphprune.choosing.cost import cost_model
-from graphprune.labels.slots import Labels, Slot, varying
+from graphprune.labels.slots import Labels, Slot, apart
 
 
 class ExpectedMacs(nn.Module):
@@ -92,7 +92,7 @@ class _Layout:
 
     def add(self, labels: Labels, weight: float) -> None:
         """A product with labels over its index space, and its share of the dense MACs."""
-        clusters = [self._cluster(slots) for slots in _apart(labels)]
+        clusters = [self._cluster(slots) for slots in apart(labels)]
         self._products.append((clusters, weight))
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -122,21 +122,6 @@ class _Layout:
             self._known[key] = len(self._clusters)
             self._clusters.append((rows, share))
         return self._known[key]
-
-
-def _apart(labels: Labels) -> list[list[Slot]]:
-    """Slots sorted into clusters that have no dimension in common."""
-    clusters: list[tuple[set[int], list[Slot]]] = []
-    for slot in labels:
-        dims, slots = set(varying(slot)), [slot]
-        apart = []
-        for others, members in clusters:
-            if others & dims:
-                dims, slots = dims | others, [*members, *slots]
-            else:
-                apart.append((others, members))
-        clusters = [*apart, (dims, slots)]
-    return [slots for _, slots in clusters]
 
 
 def _stacked(rows: list[np.ndarray]) -> np.ndarray:
