@@ -10,6 +10,7 @@ from torch import nn
 
 from graphprune.analysis.groups import Analysis, analyse
 from graphprune.capturing.capture import Captured, capture
+from graphprune.capturing.fast_paths import AS_IN_TRAINING
 from graphprune.choosing.budget import Choice
 from graphprune.clock import Clock
 from graphprune.compressed import CompressConfig, Compressed, Stages
@@ -196,6 +197,8 @@ def _notes(choice: Choice, whole: Captured) -> list[str]:
             "MODEL was exported in training mode; it was compressed and is written in evaluation "
             "mode (batch norm with its stored statistics, no dropout)"
         )
+    if whole.as_in_training:
+        notes.append(AS_IN_TRAINING)
     if not whole.dynamic_batch:
         notes.append(_EXAMPLES_SIZES)
     unread = unread_parameters(whole.module)

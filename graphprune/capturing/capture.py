@@ -49,6 +49,8 @@ class Captured:
         left_out: names of outputs that the graph does not return, see
             :func:`graphprune.capturing.carried.without_carried_state`.
         was_training: whether it comes from a program that was exported in training mode.
+        as_in_training: whether the model gives these values only by the road that its layers take
+            in training, see :func:`graphprune.capturing.fast_paths.without_fast_paths`.
     """
 
     module: TrainableGraphModule
@@ -57,6 +59,7 @@ class Captured:
     batch_dims: tuple[int | None, ...]
     left_out: tuple[str, ...] = ()
     was_training: bool = False
+    as_in_training: bool = False
 
     @property
     def dynamic_batch(self) -> bool:
@@ -111,11 +114,11 @@ def capture(model: torch.nn.Module | Any, example_inputs: Any, *, dynamic: bool 
         require_same(model, captured)
         return captured
     with _evaluation_mode(model):
-        if require_faithful(model, captured):
-            return captured
-        captured = _captured(model, args, kwargs, dynamic=False)
-        require_faithful(model, captured)
-    return captured
+        faithful = require_faithful(model, captured)
+        if faithful is None:
+            captured = _captured(model, args, kwargs, dynamic=False)
+            faithful = require_faithful(model, captured)
+    return faithful or captured
 
 
 def _captured(

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 
 from graphprune.capturing.capture import Captured
 from graphprune.capturing.carried import without_carried_state
+from graphprune.capturing.fast_paths import without_fast_paths
 from graphprune.capturing.keywords import keywords_spelt_out
 from graphprune.errors import CertificateError, ModelError
 from graphprune.graph.chance import draws, same_chance
@@ -30,30 +32,38 @@ OTHER_BATCHES = (1, 3)
 """Batch sizes that a model with a free batch is tried at, besides that of the examples."""
 
 
-def require_faithful(model: torch.nn.Module, captured: Captured) -> bool:
-    """Whether the graph computes what the model does; False if it does only at one batch size.
+def require_faithful(model: torch.nn.Module, captured: Captured) -> Captured | None:
+    """The capture whose graph computes what the model does; None if it does at one batch alone.
 
     Args:
         model: in evaluation mode.
         captured: what was captured of it.
 
+    Returns:
+        ``captured``, marked where the model does so only by the road of training.
+
     Raises:
         ModelError: the graph is for the examples' batch alone, and does not even there.
     """
     free = captured.dynamic_batch
+    as_in_training = False
     for inputs in _calls(captured):
         error = differs(model, captured, inputs)
         if error is None:
             continue
+        with without_fast_paths():
+            if differs(model, captured, inputs) is None:
+                as_in_training = True
+                continue
         if free:
-            return False
+            return None
         raise ModelError(
             f"the graph that torch.export makes of {type(model).__name__} gives other values than "
             f"the model itself on the example inputs (relative error {error:.3g}); its forward "
             "does something else while it is traced: look for is_exporting(), or for errors "
             "that it catches"
         )
-    return True
+    return replace(captured, as_in_training=as_in_training)
 
 
 def require_same(program: torch.export.ExportedProgram, captured: Captured) -> None:
@@ -137,3 +147,20 @@ def _answer(model: torch.nn.Module, inputs: Inputs) -> list[torch.Tensor]:
     carried, named = without_carried_state(model, args, kwargs), keywords_spelt_out(model, kwargs)
     with quiet(), same_chance(), carried, named:
         return tensor_leaves(model(*args, **kwargs))
+
+
+def fast_paths_matter(model: torch.nn.Module, inputs: Inputs, limit: float) -> bool:
+    """Whether the model gives other values on the road that its layers take in training.
+
+    Args:
+        model: in evaluation mode.
+        inputs: of the model.
+        limit: the relative error that is rounding.
+    """
+    try:
+        own = _answer(model, inputs)
+        with without_fast_paths():
+            other = _answer(model, inputs)
+    except Exception:  # noqa: BLE001 - the model's own code
+        return False
+    return len(own) == len(other) and not max_relative_error(own, other) <= limit

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from torch import nn
 
 from graphprune.analysis.groups import Analysis
 from graphprune.capturing.capture import Captured
 from graphprune.capturing.carried import without_carried_state
+from graphprune.capturing.faithful import fast_paths_matter
+from graphprune.capturing.fast_paths import without_fast_paths
 from graphprune.errors import CertificateError, UsageError
 from graphprune.graph.chance import same_chance
 from graphprune.graph.graphmodule import to_evaluation
@@ -16,9 +21,9 @@ from graphprune.graph.trees import Inputs, copy_of
 from graphprune.into.attributes import set_certain
 from graphprune.into.blame import explain
 from graphprune.into.constructor import own_shapes
-from graphprune.into.repair import Repair, all_size_attributes
+from graphprune.into.repair import Attributes, Repair, all_size_attributes
 from graphprune.into.scale import proposed_scalings
-from graphprune.into.sizes import sizes_by_module
+from graphprune.into.sizes import Sizes, sizes_by_module
 from graphprune.into.state import SavedState, fill, named_tensors, unique_tensors
 from graphprune.into.trace import Call, GraphValues, Progress, follow, unknown_calls
 from graphprune.io.text import reason
@@ -76,31 +81,48 @@ def _apply(
     fill(model, small.module)
     set_certain(model, sizes, before)
     # The same operations on the same tensors: more than rounding shows that something is amiss.
-    failed = _disagreement(model, small, seed, model_limit(small) * _SUSPICIOUS)
-    if failed is not None:
-        inputs = (small.args, small.kwargs)
-        ignore = _never_shown(model, analysis, saved, inputs)
-        values = GraphValues(small.module, inputs)
-        scalings = proposed_scalings(analysis.module, small.module)
-        paths = [path for path, _ in model.named_modules()]
-
-        def measure(scaled: set[str]) -> Progress:
-            inside = {(name, 0) for name in paths if any(_below(name, path) for path in scaled)}
-            return follow(model, inputs, values, ignore | inside)
-
-        progress = Repair(model, originals, sizes, scalings, measure).run()
-        failed = disagreement_at_widest(model, small, seed)
+    limit = model_limit(small) * _SUSPICIOUS
+    failed = _disagreement(model, small, seed, limit)
+    with contextlib.ExitStack() as road:
         if failed is not None:
-            if not progress.running:
-                raised = None if isinstance(failed, CertificateError) else failed
-                progress = Progress(progress.steps, ("",), raised)
-            blocks = [block for group in analysis.groups for block in group.in_step]
-            heads = any(len(block.cells) > 1 for block in blocks)
-            raise UsageError(explain(model, sizes, progress, failed, heads=heads)) from failed
+            with _as_it_was(model, analysis, saved):
+                if _needs_road_of_training(model, small, seed, limit):
+                    road.enter_context(without_fast_paths())
+                ignore = _never_shown(model, analysis, (small.args, small.kwargs))
+            progress = _repair(model, small, analysis, originals, sizes, ignore)
+            failed = disagreement_at_widest(model, small, seed)
+    if failed is not None:
+        if not progress.running:
+            raised = None if isinstance(failed, CertificateError) else failed
+            progress = Progress(progress.steps, ("",), raised)
+        blocks = [block for group in analysis.groups for block in group.in_step]
+        heads = any(len(block.cells) > 1 for block in blocks)
+        raise UsageError(explain(model, sizes, progress, failed, heads=heads)) from failed
     for tensor, device in devices:
         tensor.data = tensor.data.to(device)
     for module, training in modes:
         module.training = training
+
+
+def _repair(
+    model: nn.Module,
+    small: Captured,
+    analysis: Analysis,
+    originals: Attributes,
+    sizes: dict[str, Sizes],
+    ignore: set[Call],
+) -> Progress:
+    """Search the attributes that are in doubt; how far the model then agrees with the graph."""
+    inputs = (small.args, small.kwargs)
+    values = GraphValues(small.module, inputs)
+    scalings = proposed_scalings(analysis.module, small.module)
+    paths = [path for path, _ in model.named_modules()]
+
+    def measure(scaled: set[str]) -> Progress:
+        inside = {(name, 0) for name in paths if any(_below(name, path) for path in scaled)}
+        return follow(model, inputs, values, ignore | inside)
+
+    return Repair(model, originals, sizes, scalings, measure).run()
 
 
 def _check_fits(model: nn.Module, dense: nn.Module) -> None:
@@ -168,21 +190,34 @@ def disagreement_at_widest(model: nn.Module, small: Captured, seed: int) -> Exce
     return None
 
 
-def _never_shown(
-    model: nn.Module, analysis: Analysis, saved: SavedState, inputs: Inputs
-) -> set[Call]:
+def _needs_road_of_training(model: nn.Module, small: Captured, seed: int, limit: float) -> bool:
+    """Whether the model as it was differs from its graph too, but on the road of training."""
+    if not torch.backends.mha.get_fastpath_enabled():
+        return False
+    checked = check_inputs(small, seed)
+    return any(fast_paths_matter(model, inputs, limit) for inputs in checked)
+
+
+def _never_shown(model: nn.Module, analysis: Analysis, inputs: Inputs) -> set[Call]:
     """Module calls whose outputs are no values of the graph even before anything is shrunk."""
-    shrunk = SavedState.take(model)
-    saved.restore()
     try:
-        model.eval()
-        fill(model, analysis.module)
         return unknown_calls(model, inputs, GraphValues(analysis.module, inputs))
     except Exception as error:
         raise UsageError(
             f"{type(model).__name__} does not run on the inputs that it was compressed with "
             f"({reason(error)}); give an instance of the class that was compressed"
         ) from error
+
+
+@contextlib.contextmanager
+def _as_it_was(model: nn.Module, analysis: Analysis, saved: SavedState) -> Iterator[None]:
+    """The model before anything was shrunk, with the weights of the graph before."""
+    shrunk = SavedState.take(model)
+    saved.restore()
+    try:
+        model.eval()
+        fill(model, analysis.module)
+        yield
     finally:
         saved.restore()
         shrunk.restore()

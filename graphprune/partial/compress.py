@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from graphprune.capturing.capture import normalise_inputs
+from graphprune.capturing.fast_paths import AS_IN_TRAINING
 from graphprune.choosing.budget import choose, first_to_meet
 from graphprune.choosing.target import Target
 from graphprune.choosing.thinning import Thinning
@@ -99,6 +100,8 @@ def compress_parts(
         )
     notes += [note for note in (proof.note(limit),) if note]
     notes += [f"{n}: put back as a graph ({p.why})" for n, p in built.placed.items() if p.why]
+    if any(p.compressed.stages.dense.as_in_training for p in built.placed.values()):
+        notes.append(AS_IN_TRAINING)
     errors = [placed.error for placed in built.placed.values()]
     each = next(iter(built.placed.values())).compressed.certificate.inputs
     certificate = Certificate(

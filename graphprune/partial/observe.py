@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from graphprune.capturing.fast_paths import without_fast_paths
 from graphprune.errors import ModelError
 from graphprune.graph.flops import flop_counter, products_of_attention
 from graphprune.graph.names import graph_name
@@ -34,6 +35,8 @@ def run(
 ) -> Any:
     """Outputs for copies of ``inputs``, in the mode the model is in, without gradients.
 
+    Layers take the road of training: the other hands values between them that no part can take.
+
     The same seed gives the same outputs, also of a model that samples or that keeps something from
     call to call in its attributes; these and the caller's random state stay as they were. Nothing
     but the model's call happens within ``watch``.
@@ -43,7 +46,7 @@ def run(
     try:
         with torch.random.fork_rng(devices=_cuda_devices(model)), torch.no_grad(), quiet():
             torch.manual_seed(seed)
-            with watch or contextlib.nullcontext():
+            with without_fast_paths(), watch or contextlib.nullcontext():
                 return model(*args, **kwargs)
     finally:
         saved.restore()
