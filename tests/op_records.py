@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from op_records_depthwise import DEPTHWISE
 from op_records_direct import DECOMPOSED, IN_PLACE, RECURRENT
-from op_records_indexed import CELLS, EXTREMES, INDEXED, UNFOLDED
+from op_records_indexed import CELLS, EXTREMES, INDEXED, MASKED, UNFOLDED
 from op_records_losses import LOSSES
 from op_records_moves import CREATED, MOVES
 from op_records_pointwise import NORMS, POINTWISE
@@ -26,6 +26,7 @@ FAMILIES = (
     IN_PLACE,
     RECURRENT,
     EXTREMES,
+    MASKED,
     INDEXED,
     UNFOLDED,
     CELLS,

@@ -35,6 +35,58 @@ EXTREMES = [
     R("max with its place asked", "b c w -> b c w", lambda x, s: x + x.max(1)[1][:, None], ""),
 ]
 
+
+def _turned(x: Tensor, mask: Tensor) -> Tensor:
+    """Rows that a mask marks, in the opposite order."""
+    y = x.clone()
+    y[mask] = x[mask].flip(0)
+    return y
+
+
+def _turned_behind(x: Tensor, mask: Tensor) -> Tensor:
+    y = x.clone()
+    y[:, mask] += x[:, mask].flip(1)
+    return y
+
+
+MASKED = [
+    R("rows by a mask", "b n c, b n -> b n c", lambda x, y, s: _turned(x, y < 0.1), locked="n"),
+    R(
+        "by a mask behind",
+        "b n c, n -> b n c",
+        lambda x, y, s: _turned_behind(x, y < 9),
+        locked="n",
+    ),
+    R(
+        "by a mask at the end",
+        "b c n, n -> b c",
+        lambda x, y, s: x[..., y < 9][..., 0],
+        locked="n",
+    ),
+    R("elements by a mask", "b n c -> b n c", lambda x, s: _turned(x, x < 0.1), "", locked="n"),
+    R(
+        "masked_scatter rows",
+        "b n c, b n, b n c -> b n c",
+        lambda x, y, z, s: x.masked_scatter((y < 0.1)[..., None], z),
+        locked="n",
+    ),
+    R(
+        "masked_scatter_ of all",
+        "b n c, c -> b n c",
+        lambda x, y, s: x.clone().masked_scatter_(
+            torch.ones(1, 3, 1, dtype=torch.bool), y.expand(x.shape)
+        ),
+        locked="n",
+    ),
+    R(
+        "masked_scatter elements",
+        "b n c, b n c -> b n c",
+        lambda x, y, s: x.masked_scatter(y < 0.1, y),
+        "",
+        locked="n",
+    ),
+]
+
 INDEXED = [
     R("gather", "b c n -> b c n", lambda x, s: x.gather(2, _index(x, s["c"])), locked="n"),
     R(

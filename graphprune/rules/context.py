@@ -116,6 +116,16 @@ class Context:
                 rows.append(first)
         return clean(self.with_rows(result, rows))
 
+    def lock_out(
+        self, operand: tuple[Labels, Shape], dims: Iterable[int], reason: str
+    ) -> tuple[Labels, Shape]:
+        """Lock ``dims`` and leave them out: the labels of all other dimensions, and their sizes."""
+        labels, shape = operand
+        gone = set(dims)
+        rest = [slot for slot in self.lock(labels, gone, reason) if not gone & set(varying(slot))]
+        sizes = tuple(size for dim, size in enumerate(shape) if dim not in gone)
+        return tuple(_without_dims(slot, gone) for slot in rest), sizes
+
     # -- join ----------------------------------------------------------------------------------
 
     def join(self, operands: Sequence[tuple[Labels, Shape]], reason: str) -> Labels:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,7 +11,15 @@ from torch import fx
 
 from graphprune.graph.replay import replay
 from graphprune.graph.values import concrete, constant_of, is_tensor, shape_of
-from graphprune.labels.slots import Labels, Slot, clean, compact, pad_left, varying
+from graphprune.labels.slots import (
+    Labels,
+    Slot,
+    clean,
+    compact,
+    pad_left,
+    unsqueeze,
+    varying,
+)
 from graphprune.rules.context import Context
 from graphprune.rules.rule import NodeLabels, Rule, overloads, register
 
@@ -21,14 +30,37 @@ aten = torch.ops.aten
 
 
 def _zeros(node: fx.Node, *, source: fx.Node, labels: torch.Tensor) -> Any:
-    """Stand-ins for running a lookup on labels: every index is 0, which labels do not depend on."""
+    """Stand-ins for running a lookup on labels: every index is 0, which labels do not depend on.
+
+    A mask marks the first element alone, which is the same.
+    """
     if node is source:
         return labels
-    if is_tensor(node):
-        value = node.meta["val"]
-        dtype = value.dtype if value.dtype in (torch.bool, torch.uint8) else torch.int64
-        return torch.zeros(shape_of(node), dtype=dtype)
-    return concrete(node)
+    if not is_tensor(node):
+        return concrete(node)
+    if not _is_mask(node):
+        return torch.zeros(shape_of(node), dtype=torch.int64)
+    mask = torch.zeros(shape_of(node), dtype=torch.bool)
+    mask.view(-1)[:1] = True
+    return mask
+
+
+def _is_mask(index: fx.Node) -> bool:
+    return index.meta["val"].dtype in (torch.bool, torch.uint8)
+
+
+def _places(indices: Sequence[Any]) -> tuple[list[int], int]:
+    """Dimensions that indices and masks stand for, and how many the result has in their stead."""
+    dims: list[int] = []
+    dim = rank = 0
+    for index in indices:
+        mask = isinstance(index, fx.Node) and _is_mask(index)
+        covers = len(shape_of(index)) if mask else 1
+        if isinstance(index, fx.Node):
+            dims += range(dim, dim + covers)
+            rank = max(rank, 1 if mask else len(shape_of(index)))
+        dim += covers
+    return dims, rank
 
 
 def _look_up(
@@ -54,17 +86,12 @@ def _pin_indices_but(context: Context, node: fx.Node, others: tuple[fx.Node, ...
 
 
 def label_index(context: Context, node: fx.Node) -> Labels:
-    """x[i, :, j]: the dimensions with an index are locked."""
+    """x[i, :, j], x[mask]: the dimensions with an index are locked."""
     source, indices = node.args[0], node.args[1]
     assert isinstance(source, fx.Node)
     assert isinstance(indices, list | tuple)
-    for index in indices:
-        if isinstance(index, fx.Node) and index.meta["val"].dtype in (torch.bool, torch.uint8):
-            context.pin(context.of(source), f"indexed by a mask in {node.name}")
-            _pin_indices(context, node, source)
-            return ()
     _pin_indices(context, node, source)
-    dims = [dim for dim, index in enumerate(indices) if index is not None]
+    dims, _ = _places(indices)
     kept = context.lock(context.of(source), dims, f"indexed by {node.name}")
     return _look_up(context, node, source, dims, kept)
 
@@ -151,31 +178,28 @@ def label_embedding(context: Context, node: fx.Node) -> Labels:
 
 
 def label_index_put(context: Context, node: fx.Node) -> Labels:
-    """x[i, :, j] = y: dimensions with an index stay; behind them those of x and y are the same.
+    """x[i, j] = y, x[:, mask] = y: dimensions with an index stay; the others are those of y.
 
-    Only where the indices stand first and side by side, so that y ends like x does.
+    Only where all indices are side by side, so that y has theirs in their place.
     """
     source, indices, values = node.args[:3]
     assert isinstance(source, fx.Node)
     assert isinstance(values, fx.Node)
     assert isinstance(indices, list | tuple)
     _pin_indices_but(context, node, (source, values))
-    dims = [dim for dim, index in enumerate(indices) if index is not None]
-    if dims != list(range(len(dims))):
-        raise NotImplementedError("an index behind a slice")
+    dims, rank = _places(indices)
     shape, given = shape_of(source), shape_of(values)
+    if not dims or dims != [*range(dims[0], dims[-1] + 1)]:
+        raise NotImplementedError("an index behind a slice")
+    size = len(shape) - len(dims) + rank
     reason = f"indexed by {node.name}"
-    kept = context.lock(context.of(source), dims, reason)
-    kept = tuple(slot for slot in kept if not set(varying(slot)) & set(dims))
-    rest = shape[len(dims) :]
-    given = (1,) * (len(rest) - len(given)) + given
-    lead = len(given) - len(rest)
-    put = context.lock(pad_left(context.of(values), len(given)), range(lead), reason)
-    put = tuple(slot for slot in put if not set(varying(slot)) & set(range(lead)))
-    tails = [tuple(slot.reshape(slot.shape[len(dims) :]) for slot in kept)]
-    tails += [tuple(slot.reshape(slot.shape[lead:]) for slot in put)]
-    joint = context.join([(tails[0], rest), (tails[1], given[lead:])], f"written by {node.name}")
-    return pad_left(joint, len(shape))
+    put = pad_left(context.of(values), size), (1,) * (size - len(given)) + given
+    sides = [
+        context.lock_out((context.of(source), shape), dims, reason),
+        context.lock_out(put, range(dims[0], dims[0] + rank), reason),
+    ]
+    joint = context.join(sides, f"written by {node.name}")
+    return unsqueeze(joint, *dims)
 
 
 def label_embedding_bag(context: Context, node: fx.Node) -> NodeLabels:

@@ -1,4 +1,4 @@
-"""Elements picked or added along one dimension by an index: all other dimensions stay in line."""
+"""Elements picked, added or written by an index or a mask: all other dimensions stay in line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import fx
 
 from graphprune.graph.schema import get_argument, has_argument
 from graphprune.graph.values import concrete_int, is_tensor, shape_of
-from graphprune.labels.slots import Labels, varying
+from graphprune.labels.slots import Labels, pad_left, varying
 from graphprune.rules.context import Context
 from graphprune.rules.rule import Rule, overloads, register
 
@@ -51,5 +51,31 @@ def label_by_row(context: Context, node: fx.Node) -> Labels:
     return _aligned(context, node, ("self", "source"))
 
 
+def label_by_mask(context: Context, node: fx.Node) -> Labels:
+    """masked_scatter: elements of a source in their order, to where a mask is true.
+
+    Behind the last dimension along which the mask has a size, whole rows go over; there the source
+    has to be as large. All else stays.
+    """
+    base, mask, source = (get_argument(node, name) for name in ("self", "mask", "source"))
+    shape, given = shape_of(base), shape_of(source)
+    if shape != shape_of(node):
+        raise NotImplementedError("a mask that adds dimensions")
+    marked = (1,) * (len(shape) - len(shape_of(mask))) + shape_of(mask)
+    rows = 0
+    while rows < min(len(shape), len(given)) and marked[-1 - rows] == 1:
+        if shape[-1 - rows] != given[-1 - rows]:
+            break
+        rows += 1
+    reason = f"indexed by {node.name}"
+    context.pin(context.of(mask), reason)
+    tails = [
+        context.lock_out((context.of(tensor), sizes), range(len(sizes) - rows), reason)
+        for tensor, sizes in ((base, shape), (source, given))
+    ]
+    return pad_left(context.join(tails, f"written by {node.name}"), len(shape))
+
+
+register(Rule(label_by_mask), *overloads("masked_scatter", "masked_scatter_"))
 register(Rule(label_by_element), *ELEMENT_OPS)
 register(Rule(label_by_row), *overloads(*_BY_ROW))
