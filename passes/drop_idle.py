@@ -30,7 +30,7 @@ class DropIdle(GraphPass):
     2. outputs of a call with several that nobody reads: they may be scratch space whose size is
        the kernel's own affair;
     3. views that nobody reads, and writes into values that nobody reads afterwards (``set_()``, to
-       free memory).
+       free memory) or that have no elements (rotary positions of width 0).
 
     Random calls stay: they move the generator on. Parameters stay: see drop-unread.
     """
@@ -93,7 +93,16 @@ def _drop_unread_writes(graph: fx.Graph) -> bool:
             continue
         written = written_arguments(node)
         made_here = all(aliases.root(value).op == "call_function" for value in written)
-        if made_here and not any(aliases.read_after(value, node) for value in written):
+        read = (value for value in written if not _is_empty(value))
+        if made_here and not any(aliases.read_after(value, node) for value in read):
             graph.erase_node(node)
             changed = True
     return changed
+
+
+def _is_empty(node: fx.Node) -> bool:
+    """Whether a tensor has no elements whatever its inputs are."""
+    value = node.meta.get("val")
+    return isinstance(value, torch.Tensor) and any(
+        isinstance(size, int) and size == 0 for size in value.shape
+    )

@@ -61,3 +61,18 @@ def test_writes_that_are_read_stay(forward: object) -> None:
     with torch.no_grad():
         captured = capture(net, x).module(x)
         torch.testing.assert_close(captured, net(x))
+
+
+def of_no_width(m: Net, x: Tensor) -> Tensor:
+    """What is beside the last channel is copied, though there is nothing."""
+    y = m.a(x)
+    z = torch.empty_like(y)
+    z[:, :8].copy_(y)
+    z[:, 8:].copy_(y[:, 8:])
+    return m.out(z)
+
+
+def test_writes_of_no_elements_go() -> None:
+    net = Net(of_no_width, a=conv(3, 8), out=conv(8, 2)).eval()
+    graph = capture(net, torch.randn(2, 3, 6, 6)).module.graph
+    assert len([node for node in graph.nodes if written_arguments(node)]) == 1
