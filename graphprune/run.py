@@ -15,6 +15,7 @@ from graphprune.choosing.budget import Choice
 from graphprune.clock import Clock
 from graphprune.compressed import CompressConfig, Compressed, Stages
 from graphprune.cutting import cut, fits_one_batch, prove
+from graphprune.delivery.measure import count_parameters
 from graphprune.exporters.onnx_ops import require_onnx
 from graphprune.importance.methods import Method
 from graphprune.importance.scoring import Scores, ranking_batches, score_channels
@@ -203,8 +204,12 @@ def _notes(choice: Choice, whole: Captured) -> list[str]:
         notes.append(_EXAMPLES_SIZES)
     unread = unread_parameters(whole.module)
     if unread:
-        more = f" and {len(unread) - 1} more parameters" if len(unread) > 1 else ""
-        notes.append(f"left out, for evaluation never reads them: {unread[0]}{more}")
+        held = sum(parameter.numel() for parameter in whole.module.parameters())
+        size = held - count_parameters(whole.module)
+        notes.append(
+            f"left out and not counted, for evaluation never reads them: {size:,} parameters "
+            f"({few(unread)})"
+        )
     if whole.left_out:
         notes.append(
             f"left out of the outputs: {few(whole.left_out)}, which the model could take back in, "

@@ -49,7 +49,7 @@ def _inline_regions(graph_module: fx.GraphModule) -> bool:
             continue
         found = True
         region = getattr(graph_module, str(body.target))
-        _inline(graph_module, node, region, inputs)
+        inline(graph_module, node, region, inputs)
         graph.erase_node(node)
         if not body.users:
             graph.erase_node(body)
@@ -57,9 +57,10 @@ def _inline_regions(graph_module: fx.GraphModule) -> bool:
     return found
 
 
-def _inline(
+def inline(
     graph_module: fx.GraphModule, call: fx.Node, region: fx.GraphModule, inputs: tuple[Any, ...]
 ) -> None:
+    """Copy a graph to the place of a call, which is left without users; ``inputs`` are its own."""
     graph = graph_module.graph
     mapping: dict[fx.Node, Any] = {}
     placeholders = region.graph.find_nodes(op="placeholder")

@@ -71,11 +71,16 @@ MASKED = [
         locked="n",
     ),
     R(
-        "masked_scatter_ of all",
-        "b n c, c -> b n c",
-        lambda x, y, s: x.clone().masked_scatter_(
-            torch.ones(1, 3, 1, dtype=torch.bool), y.expand(x.shape)
-        ),
+        "masked_scatter_ rows",
+        "b n c, b n, b n c -> b n c",
+        lambda x, y, z, s: x.clone().masked_scatter_((y < 0.1)[..., None], z),
+        locked="n",
+    ),
+    R("index_fill", "b n c -> b n c", lambda x, s: x.index_fill(1, _PLACES, 0.5), locked="n"),
+    R(
+        "index_fill_",
+        "b n c -> b n c",
+        lambda x, s: _times_two(x).index_fill_(1, _PLACES[:1], 0.5),
         locked="n",
     ),
     R(

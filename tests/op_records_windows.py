@@ -74,9 +74,12 @@ def _placed(axes: str) -> Record:
 
 _SMOOTH = " smooth"
 _MODES = {
-    "w": ("nearest", "linear"),
-    "h w": ("nearest", "bilinear", "bicubic", f"bilinear{_SMOOTH}", f"bicubic{_SMOOTH}"),
-    "z h w": ("nearest", "trilinear"),
+    "w": ("nearest", "nearest-exact", "linear"),
+    "h w": (
+        *("nearest", "nearest-exact", "bilinear", "bicubic"),
+        *(f"bilinear{_SMOOTH}", f"bicubic{_SMOOTH}"),
+    ),
+    "z h w": ("nearest", "nearest-exact", "trilinear"),
 }
 
 

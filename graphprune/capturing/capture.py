@@ -184,6 +184,7 @@ def _graph_module(
     from graphprune.passes.respell import Respell
     from graphprune.passes.set_mode import exported_in_training
     from graphprune.passes.split_losses import SplitLosses
+    from graphprune.passes.write_out import WriteOut
 
     exported = program.module(check_guards=False)
     owned = Owned(exported)
@@ -198,7 +199,7 @@ def _graph_module(
         unsaved = owned.get_submodule(name)._non_persistent_buffers_set
         owner._non_persistent_buffers_set = {key for key in unsaved if key in owner._buffers}
     lifted = frozenset(program.graph_signature.inputs_to_lifted_tensor_constants.values())
-    cleaning = (FreezeObservers(), DropIdle(), Normalise(), SplitLosses())
+    cleaning = (FreezeObservers(), DropIdle(), WriteOut(), Normalise(), SplitLosses())
     for step in (*cleaning, FoldConstants(lifted), DropExpands(), FuseMoves()):
         step(module)
     return module, in_training

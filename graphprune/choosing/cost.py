@@ -63,7 +63,7 @@ def _own_parameters(module: fx.GraphModule) -> list[str]:
     """Names of the parameters that the graph reads, each tensor once."""
     seen: dict[int, str] = {}
     for node in module.graph.find_nodes(op="get_attr"):
-        if isinstance(node.meta.get("val"), torch.Tensor):
+        if node.users and isinstance(node.meta.get("val"), torch.Tensor):
             tensor = get_tensor(module, str(node.target))
             if isinstance(tensor, torch.nn.Parameter):
                 seen.setdefault(id(tensor), str(node.target))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import fx, nn
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
@@ -23,6 +23,7 @@ from graphprune.graph.flops import counted_flops
 from graphprune.graph.state import state_kept
 from graphprune.graph.trees import Inputs, copy_of, tensor_leaves
 from graphprune.io.text import reason
+from graphprune.passes.drop_unread import unread_parameters
 from graphprune.proof.fresh_inputs import batch_size, with_batch
 from graphprune.quiet import quiet_libraries
 
@@ -48,8 +49,13 @@ class Latency:
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Number of values in the parameters; a parameter under several names counts once."""
-    return sum(parameter.numel() for parameter in module.parameters())
+    """Number of values in the parameters; one under several names counts once.
+
+    Of a graph those that it reads: evaluation has no use for the others, which a budget is not for.
+    """
+    known = dict(module.named_parameters())
+    unread = unread_parameters(module) if isinstance(module, fx.GraphModule) else ()
+    return sum(tensor.numel() for name, tensor in known.items() if name not in unread)
 
 
 def count_macs(

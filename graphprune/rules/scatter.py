@@ -14,7 +14,10 @@ _BY_ELEMENT = (
     *("gather", "scatter", "scatter_add", "scatter_reduce"),
     *("scatter_", "scatter_add_", "scatter_reduce_"),
 )
-_BY_ROW = ("index_add", "index_add_", "index_copy", "index_copy_", "index_reduce", "index_reduce_")
+_BY_ROW = (
+    *("index_add", "index_copy", "index_reduce", "index_fill"),
+    *("index_add_", "index_copy_", "index_reduce_", "index_fill_"),
+)
 ELEMENT_OPS = frozenset(overloads(*_BY_ELEMENT))
 """Operators whose index has a place for every element."""
 
@@ -45,7 +48,7 @@ def label_by_element(context: Context, node: fx.Node) -> Labels:
 
 
 def label_by_row(context: Context, node: fx.Node) -> Labels:
-    """index_add and its kind: whole rows are added, whatever channels they hold."""
+    """index_add and its kind: whole rows are added or filled, whatever channels they hold."""
     index = get_argument(node, "index")
     context.pin(context.of(index), f"used as an index by {node.name}")
     return _aligned(context, node, ("self", "source"))

@@ -90,6 +90,7 @@ _NAMES = [f"{kind}{n}d" for kind in ("avg_pool", "max_pool") for n in (1, 2, 3)]
 _NAMES += [f"adaptive_{kind}_pool{n}d" for kind in ("avg", "max") for n in (1, 2, 3)]
 _NAMES += [f"max_pool{n}d_with_indices" for n in (2, 3)]
 _NAMES += ["upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d"]
+_NAMES += [f"_upsample_nearest_exact{n}d" for n in (1, 2, 3)]
 _NAMES += ["upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d"]
 _NAMES += ["upsample_bicubic2d", "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa"]
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 
+import pytest
 import torch
 from torch import nn
 
 from graphprune import capture, compress
 from graphprune.compressed import Compressed
+from graphprune.delivery.measure import count_parameters
 from graphprune.passes.drop_unread import DropUnread, unread_parameters
 from graphprune.testing import assert_pass
 
@@ -55,11 +57,23 @@ def test_the_small_model_is_without_it_and_says_so() -> None:
     assert sum(p.numel() for p in result.model.parameters()) == (
         (4 * 3 * 9 + 4) + (4 * 4 * 9 + 4) + 2 * 4 + (4 * 4 + 4)
     )
-    assert any("extra.weight and 2 more parameters" in note for note in result.report.notes)
+    counted = "evaluation never reads them: 40 parameters (extra.weight, extra.bias, tied.bias)"
+    assert any(counted in note for note in result.report.notes)
     into = copy.deepcopy(model)
     result.into(into)
     assert into.extra.weight.shape == (4, 8)  # not the graph's, so it stays as it is
     torch.testing.assert_close(into(X), result.model(X))
+
+
+@pytest.mark.parametrize("target", ["params=0.8", "params=0.5"])
+def test_a_budget_is_for_the_rest(target: str) -> None:
+    result = compress(Auxiliary().eval(), X, method="l2", target=target)
+    assert isinstance(result, Compressed)
+    read = count_parameters(Auxiliary()) - 40
+    assert result.report.models["dense"].parameters == read
+    reached = count_parameters(result.model) / read
+    assert reached == pytest.approx(result.report.reached["params"], abs=1e-3)
+    assert reached == pytest.approx(float(target.partition("=")[2]), abs=0.1)
 
 
 def test_a_small_model_without_it_can_be_trained_and_proved() -> None:
