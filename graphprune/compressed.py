@@ -17,6 +17,7 @@ from graphprune.choosing.plan import Plan
 from graphprune.choosing.thinning import Thinning
 from graphprune.clock import Clock
 from graphprune.delivery.deliver import deliver
+from graphprune.delivery.measure import count_parameters
 from graphprune.delivery.reporting import make_report
 from graphprune.exporters.report import Report
 from graphprune.exporters.trials import TrialRow
@@ -120,7 +121,7 @@ class Stages:
         return self.clock.seconds
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Compressed:
     """A compressed model.
 
@@ -135,6 +136,11 @@ class Compressed:
     plan: Plan
     certificate: Certificate
     stages: Stages
+
+    def __repr__(self) -> str:
+        stages = self.stages
+        before, after = (count_parameters(c.module) for c in (stages.dense, stages.small))
+        return f"<Compressed {stages.source}: {before:,} parameters to {after:,}>"
 
     @cached_property
     def report(self) -> Report:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
+import torch
 from torch import fx, nn
 
 
@@ -37,3 +38,18 @@ def failed_calls_forgotten() -> Iterator[None]:
 
     with mock.patch.object(fx.Tracer, "call_module", call_module):
         yield
+
+
+@contextlib.contextmanager
+def distributions_unchecked() -> Iterator[None]:
+    """While open, ``torch.distributions`` do not look at the values that they are given.
+
+    Their checks branch on values, which a graph cannot; the values stay what they are.
+    """
+    kind = torch.distributions.Distribution
+    before = kind._validate_args
+    kind.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        kind.set_default_validate_args(before)

@@ -11,7 +11,7 @@ import torch
 from torch import fx
 from torch.utils import _pytree as pytree
 
-from graphprune.capturing.attempts import failed_calls_forgotten
+from graphprune.capturing.attempts import distributions_unchecked, failed_calls_forgotten
 from graphprune.capturing.autocast import with_casts
 from graphprune.capturing.caches import BuffersMadeError, attributes_kept, call_once, traced
 from graphprune.capturing.carried import without_carried_state
@@ -21,7 +21,7 @@ from graphprune.capturing.foretold import ForetellResults
 from graphprune.capturing.keywords import keywords_spelt_out
 from graphprune.capturing.owned import Owned
 from graphprune.capturing.sizes import len_gives_sizes
-from graphprune.capturing.unreadable import refuse_layouts, refuse_unreadable
+from graphprune.capturing.unreadable import refuse_branches, refuse_layouts, refuse_unreadable
 from graphprune.errors import DataError, ModelError
 from graphprune.graph.graphmodule import TrainableGraphModule, to_evaluation
 from graphprune.graph.input_sizes import sizes_text
@@ -190,6 +190,7 @@ def _graph_module(
     owned = Owned(exported)
     module = TrainableGraphModule(owned, exported.graph)
     InlineRegions()(module)  # so that the mode is told by all calls
+    refuse_branches(module.graph)
     Respell()(module)
     in_training = not in_evaluation and exported_in_training(module.graph)
     module.training = in_training
@@ -295,6 +296,7 @@ def _as_it_runs(model: torch.nn.Module) -> Iterator[None]:
         ForetellResults(),
         flex_attention_written_out(),
         failed_calls_forgotten(),
+        distributions_unchecked(),
         len_gives_sizes(),
     ):
         yield

@@ -1,14 +1,15 @@
-"""Modules that torch.export cannot read, told before it fails with words of its own."""
+"""What torch.export or the engine cannot read, told before either fails with words of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import fx, nn
 from torch.nn.parameter import is_lazy
 
-from graphprune.errors import DataError, UsageError
+from graphprune.errors import DataError, ModelError, UsageError
+from graphprune.graph.values import source_line
 
 
 def is_dense(tensor: torch.Tensor) -> bool:
@@ -73,3 +74,20 @@ def refuse_unreadable(model: nn.Module) -> None:
                     f"submodule {f'{name}.{key}' if name else key!r}: {type(owner).__name__} has "
                     f"an attribute {key!r} of its own that hides it; rename the submodule"
                 )
+
+
+def refuse_branches(graph: fx.Graph) -> None:
+    """Refuse a graph that calls other graphs, of which no rule can say what channels do there.
+
+    Raises:
+        ModelError: there is such a call; parts of the model may still be captured, so it has a
+            cause, as what torch.export refuses has.
+    """
+    for node in graph.nodes:
+        if isinstance(node.target, torch._ops.HigherOrderOperator):
+            where = f" ({line})" if (line := source_line(node)) else ""
+            why = NotImplementedError(
+                f"torch.{node.target.name()} runs graphs of its own{where}, through which channels "
+                "cannot be followed"
+            )
+            raise ModelError(f"{why}; compress what stands before and behind it by itself") from why

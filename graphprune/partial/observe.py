@@ -110,6 +110,8 @@ def read_outside(
             holders[pointer].append(name)
 
     class Reads(TorchDispatchMode):
+        supports_higher_order_operators = True  # what a branch reads is among its operands
+
         def __torch_dispatch__(
             self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
         ) -> Any:

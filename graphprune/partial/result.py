@@ -71,7 +71,7 @@ class Background:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PartialCompressed:
     """A model compressed in parts, for torch.export cannot capture it whole.
 
@@ -88,6 +88,11 @@ class PartialCompressed:
     certificate: Certificate
     whole: WholeProof
     background: Background
+
+    def __repr__(self) -> str:
+        source, before = self.background.source, self.background.parameters
+        sizes = f"{before:,} parameters to {count_parameters(self.model):,}"
+        return f"<PartialCompressed {source} ({len(self.parts)} parts): {sizes}>"
 
     @property
     def plan(self) -> dict[str, Plan]:

@@ -326,3 +326,29 @@ def test_any_arguments_keep_a_free_batch() -> None:
     captured = capture(model, ((x, x), {"shift": x}))
     assert captured.batch_dims == (0, 0, 0)
     assert "forward" not in vars(model)
+
+
+class _Gaussian(nn.Module):
+    """The head of an agent; a distribution checks its parameters, which is a branch on values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.mean, self.spread = nn.Linear(8, 16), nn.Linear(16, 2), nn.Linear(16, 2)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        h = torch.relu(self.first(x))
+        spread = F.softplus(self.spread(h)) + 0.1
+        policy = torch.distributions.Normal(self.mean(h), spread)
+        return policy.mean, policy.log_prob(torch.zeros(2)).sum(-1)
+
+
+def test_distributions_are_captured_and_check_as_before() -> None:
+    result = _halved(_Gaussian(), torch.randn(4, 8))
+    assert _shape(result, "first.weight") == (8, 8)
+    with pytest.raises(ValueError, match="constraint"):
+        torch.distributions.Normal(0.0, -1.0)
+
+
+def test_a_result_shows_itself_in_one_line() -> None:
+    result = _halved(_Gaussian(), torch.randn(4, 8))
+    assert repr(result) == "<Compressed _Gaussian: 212 parameters to 108>"

@@ -190,3 +190,20 @@ def test_a_submodule_in_two_places_is_one_part() -> None:
     assert result.model(x).shape == (3, 2)
     inner = [m for m in result.model.look.modules() if isinstance(m, nn.Linear)]
     assert inner[0].out_features == 8
+
+
+class Conditional(nn.Module):
+    """Conditional are graphs of their own in what torch.export makes of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        answer: torch.Tensor = torch.cond(x.mean() > 0, self.left, self.right, (x,))
+        return answer
+
+
+def test_branches_within_the_graph_are_refused_by_name() -> None:
+    with pytest.raises(ModelError, match=r"torch\.cond runs graphs of its own"):
+        compress(Conditional().eval(), torch.randn(4, 8), method="l2", target="channels=0.5")
