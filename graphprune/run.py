@@ -17,6 +17,7 @@ from graphprune.compressed import CompressConfig, Compressed, Stages
 from graphprune.cutting import cut, fits_one_batch, prove
 from graphprune.delivery.measure import count_parameters
 from graphprune.exporters.onnx_ops import require_onnx
+from graphprune.graph.input_sizes import further_free_sizes
 from graphprune.importance.methods import Method
 from graphprune.importance.scoring import Scores, ranking_batches, score_channels
 from graphprune.io import Loss
@@ -202,6 +203,12 @@ def _notes(choice: Choice, whole: Captured) -> list[str]:
         notes.append(AS_IN_TRAINING)
     if not whole.dynamic_batch:
         notes.append(_EXAMPLES_SIZES)
+    further = further_free_sizes(whole.module)
+    if further:
+        notes.append(
+            f"files that are written take inputs of the examples' sizes, in batches of any size; "
+            f"MODEL leaves more free ({few(further)}), and so does the model in memory"
+        )
     unread = unread_parameters(whole.module)
     if unread:
         held = sum(parameter.numel() for parameter in whole.module.parameters())

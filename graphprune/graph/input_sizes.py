@@ -72,3 +72,18 @@ def sizes_text(shape: Iterable[Any]) -> str:
 
 def _varying(sizes: dict[str, int]) -> str:
     return f" (any N, the same for all inputs: here {min(sizes.values())})" if sizes else ""
+
+
+def further_free_sizes(module: fx.GraphModule) -> list[str]:
+    """Dimensions of inputs that may vary besides the first such one of each, for people.
+
+    A program may have been exported so; :func:`graphprune.capturing.capture.capture` itself leaves
+    nothing but the batch free.
+    """
+    found = []
+    for node in module.graph.find_nodes(op="placeholder"):
+        value = node.meta.get("val")
+        if isinstance(value, torch.Tensor):
+            free = [dim for dim, size in enumerate(value.shape) if is_free(size)]
+            found += [f"dimension {dim} of {node.target}" for dim in free[1:]]
+    return found

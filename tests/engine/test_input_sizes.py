@@ -88,3 +88,16 @@ def test_inputs_within_containers_are_looked_at_by_name() -> None:
         module(**inputs(5, 2))
     with pytest.raises(TypeError):
         module(torch.randn(3, 4))
+
+
+def test_what_else_a_program_leaves_free_is_told() -> None:
+    layers = (nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 2, 1))
+    x, free = torch.randn(2, 3, 12, 12), torch.export.Dim.DYNAMIC
+    sizes = ({0: free, 2: free, 3: free},)
+    program = torch.export.export(nn.Sequential(*layers).eval(), (x,), dynamic_shapes=sizes)
+    result = compress(program, (x,), method="l2")
+    assert result.model(torch.randn(3, 3, 20, 15)).shape == (3, 2, 20, 15)
+    (told,) = (note for note in result.report.notes if "examples' sizes" in note)
+    assert "dimension 2 of input, dimension 3 of input" in told
+    plain = compress(nn.Sequential(*layers).eval(), (x,), method="l2")
+    assert not plain.report.notes
