@@ -14,6 +14,7 @@ import torch
 from torch import fx
 
 from graphprune.analysis.groups import Analysis
+from graphprune.rules.context import MODEL_INPUT
 
 _FRAME = re.compile(r"(?P<file>.+?):(?P<line>\d+)(?:, in \S+)?(?:: (?P<code>.*))?", re.DOTALL)
 
@@ -39,6 +40,11 @@ class Held:
     channels: int
     params: int
     dims: tuple[str, ...]
+
+    @property
+    def interface(self) -> bool:
+        """Whether it is an input or an output of the model that holds them."""
+        return self.node == "output" or self.reason.endswith(MODEL_INPUT)
 
 
 def held_back(analysis: Analysis) -> tuple[Held, ...]:

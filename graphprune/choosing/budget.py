@@ -101,8 +101,9 @@ def require_groups(analysis: Analysis) -> None:
     """
     if not analysis.groups:
         held = held_back(analysis)
-        most = f", most of them by {held[0].reason}" if held else ""
-        where = f" ({held[0].source})" if held and held[0].source else ""
+        inner = [one for one in held if not one.interface] or held  # the rest is so in any model
+        most = f", most of them by {inner[0].reason}" if inner else ""
+        where = f" ({inner[0].source})" if inner and inner[0].source else ""
         raise TargetError(
             f"no channels can be removed from this model: all are pinned{most}{where}; "
             "run 'graphprune inspect' to see all reasons"

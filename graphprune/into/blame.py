@@ -36,7 +36,10 @@ def explain(
         what = f"its forward fixes a size{at} ({reason(progress.error)})"
     else:
         what = f"its forward gives other values than the small graph{at} ({reason(failed)})"
-    whole = " compress with --heads whole (heads='whole') if it wants its heads of one size,"
+    whole = (
+        " compress with --heads whole (heads='whole') if it wants its heads of one size, to "
+        "channels=0.5 or the like if they have to be as wide together as its input,"
+    )
     return (
         f"the compression does not fit {name}: {what}; take sizes from the tensors or from "
         f"attributes there,{whole if heads else ''} or use result.model as it is"

@@ -20,6 +20,9 @@ from graphprune.rules.joining import Join
 from graphprune.rules.rule import NodeLabels
 from graphprune.shrinking.cut import find_cut
 
+MODEL_INPUT = "an input of the model"
+"""What a reason says of channels that meet one."""
+
 
 def _without_dims(slot: Slot, dims: set[int]) -> Slot:
     return slot.reshape([size for dim, size in enumerate(slot.shape) if dim not in dims])
@@ -78,7 +81,7 @@ class Context:
         """For people: what a channel has met that keeps its size at the current node."""
         inputs = self.node.all_input_nodes if self.node is not None else []
         if any(node.op == "placeholder" for node in inputs):
-            return "an input of the model"
+            return MODEL_INPUT
         return "a tensor of fixed size"
 
     # -- pin and lock --------------------------------------------------------------------------
