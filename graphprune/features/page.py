@@ -117,7 +117,7 @@ def _about(group: GroupFeatures) -> str:
         lines.append(f'<p class="soft">Consumers read them from {names}.</p>')
     if group.separated is not None:
         verdict = f"{group.separated:.0%} of the pairs of a channel on the left and one on the "
-        verdict += f"right have {LEVEL:.0%} credible intervals that do not overlap"
+        verdict += f"right have {LEVEL:.0%} intervals that do not overlap"
         if group.separated < INDISTINCT:
             verdict += ": this ranking cannot be told from chance"
         lines.append(f"<p>{verdict}.</p>")

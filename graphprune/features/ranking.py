@@ -40,7 +40,7 @@ def importance_chart(group: GroupFeatures) -> str:
     label += f"{order[-1]:.4g}"
     under = "each picture's head gives rank and importance"
     if group.intervals is not None:
-        label += f", lines are {LEVEL:.0%} credible intervals"
+        label += f", lines are {LEVEL:.0%} intervals"
         under += ", with the interval"
     return (
         f'<svg class="rank" viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" role="img" '

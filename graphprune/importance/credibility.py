@@ -57,6 +57,14 @@ def certainty(method: str, *, known: bool, learned: bool) -> str:
     return f"{text}; LearnConfig(halves=True) tells for frozen weights" if learned else text
 
 
+def certainty_by_halves(method: str) -> str:
+    """What a report says of intervals that two halves of the data give a criterion."""
+    return (
+        f"{method} gives {LEVEL:.0%} intervals of what it measures, from two halves of the data: "
+        "what others like them would show, not whether that is what matters"
+    )
+
+
 def learn_longer(steps: int) -> str:
     """What to do where too little was learned; passes alone would not say, for batches differ."""
     return f"learn for more than {steps:,} steps (--switch-epochs)"
@@ -67,14 +75,14 @@ def indistinct(shares: dict[str, float | None], steps: int) -> str:
 
     Args:
         shares: what :func:`separated` gives, by group.
-        steps: that the switches have learned for.
+        steps: that the switches have learned for; 0 for a criterion.
     """
     found = [name for name, share in shares.items() if share is not None and share < INDISTINCT]
     if not found:
         return ""
     groups = f"{counted(len(found), 'channel group')} ({few(found)})"
     return (
-        f"the ranking of {groups} cannot be told from chance: {LEVEL:.0%} credible "
-        "intervals of channels that went and of channels that stayed overlap; "
-        f"{learn_longer(steps)} or prune less"
+        f"the ranking of {groups} cannot be told from chance: {LEVEL:.0%} intervals of channels "
+        "that went and of channels that stayed overlap; "
+        f"{learn_longer(steps) if steps else 'rank on more data'} or prune less"
     )

@@ -1,7 +1,8 @@
-"""Two switches for each group, each learned from one half of the examples.
+"""What two halves of the examples say of the importance, each by itself.
 
 What they agree on is in the data; how far apart they end tells how sure the importance is,
-whatever the kind of switch. They take turns at one network, so this costs no further passes.
+whatever the kind of switch or criterion. Switches of both halves take turns at one network, so they
+cost no further passes; a criterion is measured on each half once more.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class InTurn:
 
     def __init__(self, data: Iterable[Batch]) -> None:
         self._data = data
-        self._loaders = _halves(data)
+        self._loaders = halves_of(data)
 
     def __iter__(self) -> Iterator[Batch]:
         if not self._loaders:
@@ -68,7 +69,8 @@ class InTurn:
         return itertools.chain.from_iterable(zip(*self._loaders, strict=False))
 
 
-def _halves(data: Iterable[Batch]) -> list[DataLoader[Batch]]:
+def halves_of(data: Iterable[Batch]) -> list[DataLoader[Batch]]:
+    """Loaders of each half of what a shuffled one loads; none for others, or for little data."""
     if not isinstance(data, DataLoader) or not isinstance(data.sampler, RandomSampler):
         return []
     if not isinstance(data.dataset, Sized) or data.batch_size is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import Any
 
@@ -12,9 +12,10 @@ from torch.utils.data import DataLoader
 
 from graphprune.analysis.groups import Analysis, analyse
 from graphprune.capturing.capture import Captured
-from graphprune.criteria.base import Evidence
+from graphprune.criteria.base import Criterion, Evidence, needs_data
 from graphprune.errors import ModelError
-from graphprune.importance.credibility import certainty
+from graphprune.importance.credibility import LEVEL, certainty, certainty_by_halves
+from graphprune.importance.halves import halves_of, interval
 from graphprune.importance.learn import LearnConfig, LearnResult, learn_switches
 from graphprune.importance.methods import Method, resolve_method
 from graphprune.io.loss import Loss
@@ -22,7 +23,7 @@ from graphprune.progress import Progress
 from graphprune.switches.fold import fold_scales
 from graphprune.switches.method import SwitchMethod
 from graphprune.switches.placement import switch_sites
-from graphprune.training.devices import Batch
+from graphprune.training.devices import Batch, Runtime
 from graphprune.training.feed import Feed
 
 _WORTH_TELLING = 0.9
@@ -38,6 +39,8 @@ class Scores:
         method: the method used.
         learned: what the switches learned, None for a criterion.
         notes: lines for the user.
+        measured: of a criterion, intervals of each group's importance, (2, D), from two halves of
+            the data; none where it needs no data, or they cannot be halved.
         trained: where the weights were trained along with the switches, the model with these
             weights and the mean scales in them, and its analysis; it is what is to be cut.
     """
@@ -46,16 +49,19 @@ class Scores:
     method: str
     learned: LearnResult | None = None
     notes: tuple[str, ...] = field(default=())
+    measured: dict[str, torch.Tensor] = field(default_factory=dict)
     trained: tuple[Captured, Analysis] | None = None
 
     @property
     def intervals(self) -> dict[str, torch.Tensor]:
         """Intervals of the importance of groups' first channels, (2, n), where they are known."""
-        return self.learned.intervals if self.learned is not None else {}
+        return self.learned.intervals if self.learned is not None else self.measured
 
     @property
     def certainty(self) -> str:
         """What the intervals are, or that the method gives none; one line."""
+        if self.measured:
+            return certainty_by_halves(self.method)
         learned = self.learned is not None and self.trained is None
         return certainty(self.method, known=bool(self.intervals), learned=learned)
 
@@ -93,7 +99,8 @@ def score_channels(  # noqa: PLR0913
     if not isinstance(method, SwitchMethod):
         evidence = Evidence(analysis, captured, data, loss, learn.seed, progress)
         by_group = method.score(evidence)
-        return Scores(by_group, method.name, notes=tuple(evidence.notes))
+        intervals = _by_halves(method, evidence, by_group)
+        return Scores(by_group, method.name, notes=tuple(evidence.notes), measured=intervals)
     assert data is not None
     sites = switch_sites(analysis)
     result = learn_switches(
@@ -127,7 +134,27 @@ def score_channels(  # noqa: PLR0913
         scales = {name: switch.mean().detach() for name, switch in result.switches.items()}
         folded = fold_scales(captured, sites, scales, result.weights)
         trained = folded, _same_groups(analysis, analyse(folded.module))
-    return Scores(by_group, method.name, result, tuple(notes), trained)
+    return Scores(by_group, method.name, result, tuple(notes), trained=trained)
+
+
+def _by_halves(
+    criterion: Criterion, evidence: Evidence, by_group: dict[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Intervals of what a criterion measured, from what it measures on each half of the data."""
+    if not needs_data(criterion) or evidence.data is None or Runtime().processes > 1:
+        return {}
+    limit = getattr(criterion, "batches", None)
+    if limit is not None:  # as much of each half as half of what was measured
+        criterion = replace(criterion, batches=(limit + 1) // 2)  # type: ignore[type-var]
+    halves = [
+        criterion.score(replace(evidence, data=half, notes=[])) for half in halves_of(evidence.data)
+    ]
+    if not halves:
+        return {}
+    return {
+        name: interval(scores, [half[name] for half in halves], LEVEL)
+        for name, scores in by_group.items()
+    }
 
 
 def ranking_batches(feed: Feed, method: str | Method, learn: LearnConfig) -> DataLoader[Any]:

@@ -134,7 +134,7 @@ def test_the_page_says_what_a_reader_must_know() -> None:
         "model.py:3",
         "held-out example 3, class 7",
         "channel 0 rank 1 importance 1 0.5 to 1.5",
-        "90% credible intervals that do not overlap",
+        "90% intervals that do not overlap",
         "cannot be told from chance",
         "4 × 4: dimension 2 downwards, dimension 3 to the right",
         "zero everywhere",
@@ -154,7 +154,7 @@ def test_intervals_are_drawn_or_said_to_be_missing() -> None:
     # From 0, drawn at 40, to 1.25, at 0; the first bar's middle is at 320 / 7 / 2.
     assert len(whiskers) == 5
     assert whiskers[0] == "M22.86 16.0V0.0"
-    assert "lines are 90% credible intervals" in page.text
+    assert "lines are 90% intervals" in page.text
     plain = Page(dataclasses.replace(features, certainty=unsure).to_html())
     assert not [tag for tag, _ in plain.elements if tag == "path"]
     assert unsure in plain.text

@@ -64,6 +64,33 @@ def test_a_right_ranking_is_told_from_chance_wherever_phi_starts(
     assert not any("chance" in note for note in result.report.notes)
 
 
+@pytest.mark.parametrize("method", ["taylor", "fisher", "obd", "activation-mean", "activation-var"])
+def test_criteria_that_measure_on_data_have_intervals(method: str) -> None:
+    report = _compressed(method, 2000).report
+    (row,) = report.groups
+    assert row.kept == tuple(range(LIVE))
+    assert row.separated is not None
+    assert row.separated >= 0.75
+    pairs = zip(row.intervals, row.importance, strict=True)
+    assert all(low <= value <= high for (low, high), value in pairs)
+    assert "two halves of the data" in report.certainty
+
+
+def test_more_data_make_a_criterion_surer() -> None:
+    def width(examples: int) -> float:
+        low, high = np.array(_compressed("fisher", examples).report.groups[0].intervals[:LIVE]).T
+        return float(np.mean(high - low))
+
+    assert width(8000) < width(128) / 2
+
+
+@pytest.mark.parametrize("method", ["l2", "cosine"])
+def test_weights_alone_give_no_intervals(method: str) -> None:
+    report = _compressed(method, 128).report
+    assert not report.groups[0].intervals
+    assert "gives no intervals" in report.certainty
+
+
 def test_kinds_without_a_posterior_have_intervals_too() -> None:
     (row,) = _compressed("l0", 2000, halves=True).report.groups
     assert len(row.intervals) == len(row.importance) > 0
