@@ -15,6 +15,7 @@ from torch.fx.passes.infra.pass_base import PassResult
 from graphprune.graph.schema import get_argument
 from graphprune.graph.values import is_free, shape_of
 from graphprune.passes.base import GraphPass
+from graphprune.rules.movement import is_view
 
 aten = torch.ops.aten
 
@@ -32,7 +33,8 @@ class Respell(GraphPass):
        at its end, are written there by the calls that make them;
     3. ``tile``, ``broadcast_to`` and ``repeat_interleave`` of a single element, and a concatenation
        of one such tensor several times, are ``repeat`` and ``expand``;
-    4. one value written to all elements that a mask marks (``x[x < 0] = 0``) is ``masked_fill``.
+    4. one value written to all elements that a mask marks (``x[x < 0] = 0``) is ``masked_fill``;
+    5. a tensor that is given another shape in place (``unsqueeze_``) is a view from there on.
 
     Left alone: a call of which a further output is read, and a mask of fewer dimensions.
     """
@@ -47,6 +49,7 @@ class Respell(GraphPass):
         modified |= _name_natives(graph)
         modified |= _name_repeats(graph)
         modified |= _name_fills(graph)
+        modified |= _name_views(graph)
         if modified:
             graph_module.recompile()
             graph.lint()
@@ -272,3 +275,30 @@ def _fills_by_mask(node: fx.Node) -> bool:
         for one, other in zip(mask.shape, source.shape, strict=True)
     )
     return mask.dtype == torch.bool and mask.device == source.device and single and alike
+
+
+# -- views ---------------------------------------------------------------------------------------
+
+
+def _name_views(graph: fx.Graph) -> bool:
+    changed = False
+    for node in list(graph.nodes):
+        view = _view_of(node.target)
+        if view is None:
+            continue
+        node.target = view
+        source = node.args[0]
+        for reader in [user for user in source.users if node < user]:
+            reader.replace_input_with(source, node)
+        changed = True
+    return changed
+
+
+def _view_of(target: Any) -> Any:
+    """The operator that gives as a view what this one makes of the tensor itself, if it does."""
+    if not isinstance(target, torch._ops.OpOverload) or torch.Tag.inplace_view not in target.tags:
+        return None
+    packet = getattr(aten, target._opname.removesuffix("_"), None)
+    view = getattr(packet, target._overloadname, None)
+    moves = packet is not aten.detach  # which lays nothing out anew
+    return view if moves and is_view(view) else None

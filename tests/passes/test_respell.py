@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from hand_worked import Net, conv, half
 from torch import fx, nn
 
 from graphprune import capture, compress
 from graphprune.compressed import Compressed
+from graphprune.graph.aliases import written_arguments
 from graphprune.passes.respell import Respell
 from graphprune.proof.compare import max_relative_error
 
@@ -205,3 +207,16 @@ OTHERS: dict[str, tuple[Callable[[Tensor], object], object]] = {
 def test_what_says_something_else_stays(name: str) -> None:
     forward, target = OTHERS[name]
     assert target in _targets(forward, torch.rand(1, 1, 3, 3))
+
+
+def test_a_shape_given_in_place_is_a_view_from_there_on() -> None:
+    def forward(net: Net, x: Tensor) -> Tensor:
+        y = net.a(x)
+        z = y.mean((2, 3))
+        z.unsqueeze_(2).unsqueeze_(3)
+        return net.out(y * z)
+
+    net = Net(forward, a=conv(3, 8), out=conv(8, 2))
+    assert half(net).plan.widths == {"a.weight": (8, 4)}
+    graph = capture(net.eval(), torch.randn(2, 3, 8, 8)).module.graph
+    assert not [node for node in graph.nodes if written_arguments(node)]
