@@ -114,7 +114,7 @@ def note_for(target: Target, reached: float) -> str:
     """The line for the user where a target was missed."""
     return (
         f"asked for {target}, reached {target.kind}={reached:.4f}: "
-        "the channels can be removed only in steps of this size"
+        "in this order the channels go in steps of this size; another --ranking has others"
     )
 
 

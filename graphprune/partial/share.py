@@ -142,5 +142,5 @@ def _measure(analysis: Analysis, kind: str) -> Callable[[Plan], float]:
 def _note(target: Target, reached: float) -> str:
     return (
         f"asked for {target}, reached {target.kind}={reached:.4f}: "
-        "the channels can be removed only in steps of this size"
+        "in this order the channels go in steps of this size"
     )
