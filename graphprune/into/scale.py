@@ -8,6 +8,7 @@ does so cannot be seen in the graph, so this is a proposal, to be kept only wher
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -17,10 +18,12 @@ from torch import fx
 from graphprune.graph.values import is_tensor, shape_of
 from graphprune.into.proportional import proportional_rows
 from graphprune.into.sizes import module_path
+from graphprune.rules.axes import Term
+from graphprune.rules.named_products import einsum_terms
 
 aten = torch.ops.aten
 
-_PRODUCTS = (aten.matmul.default, aten.bmm.default, aten.baddbmm.default)
+_PRODUCTS = (aten.matmul.default, aten.bmm.default, aten.baddbmm.default, aten.einsum.default)
 
 
 @dataclass(frozen=True)
@@ -62,33 +65,55 @@ def proposed_scalings(
     after = {node.name: node for node in small.graph.nodes}
     found: dict[str, list[Scaling]] = defaultdict(list)
     for node in dense.graph.nodes:
-        queries = _queries(node)
-        if queries is None or node.name not in after:
+        if node.name not in after or not _is_attention(node):
             continue
-        old, new = shape_of(queries)[-1], shape_of(after[queries.name])[-1]
+        old, new = _head_size(node), _head_size(after[node.name])
         if old != new:
             for operand in after[node.name].all_input_nodes[:2]:
                 if rows := proportional_rows(operand):
                     factor = (new / old) ** 0.5
-                    found[module_path(node)] += [
-                        Scaling(name, dim, some, factor) for (name, dim), some in rows.items()
-                    ]
+                    _add(found[module_path(node)], rows, factor)
                     break
     return {path: tuple(scalings) for path, scalings in found.items()}
 
 
-def _queries(node: fx.Node) -> fx.Node | None:
-    """The queries of an attention: fused, or a product of two computed values before a softmax."""
-    first = node.args[0] if node.args else None
-    if node.op != "call_function" or not isinstance(first, fx.Node):
-        return None
+def _add(known: list[Scaling], rows: dict[tuple[str, int], torch.Tensor], factor: float) -> None:
+    """Rows that a layer brings forth in several calls are scaled once."""
+    for (name, dim), some in rows.items():
+        places = [one.rows.tolist() for one in known if (one.parameter, one.dim) == (name, dim)]
+        if some.tolist() not in places:
+            known.append(Scaling(name, dim, some, factor))
+
+
+def _is_attention(node: fx.Node) -> bool:
+    """Whether it is one fused, or a product of two computed values before a softmax."""
     if node.target is aten.scaled_dot_product_attention.default:
-        return first
+        return True
     operands = node.all_input_nodes[:2]
     product = node.target in _PRODUCTS and len(operands) == 2
     if not product or any(operand.op == "get_attr" for operand in operands):
-        return None
-    return first if _reaches_softmax(node, 8) else None
+        return False
+    return _reaches_softmax(node, 8)
+
+
+def _head_size(node: fx.Node) -> int:
+    """Over how many products each score is a sum."""
+    queries = node.all_input_nodes[0]
+    if node.target is not aten.einsum.default:
+        return shape_of(queries)[-1]
+    terms, output = einsum_terms(str(node.args[0]))
+    letters = zip(_without_dots(terms[0], queries), shape_of(queries), strict=True)
+    summed = (size for letter, size in letters if letter not in output and letter[:3] != "...")
+    return math.prod(summed)
+
+
+def _without_dots(term: Term, tensor: fx.Node) -> Term:
+    """The letters of an operand, with a number for each dimension that dots stand for."""
+    hidden = range(len(shape_of(tensor)) - len(term) + 1)
+    if "..." not in term:
+        return term
+    place = term.index("...")
+    return (*term[:place], *(f"...{n}" for n in hidden), *term[place + 1 :])
 
 
 def _reaches_softmax(node: fx.Node, steps: int) -> bool:

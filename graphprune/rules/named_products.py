@@ -22,12 +22,17 @@ def label_einsum(context: Context, node: fx.Node) -> NodeLabels:
     equation, operands = node.args[:2]
     assert isinstance(equation, str)
     assert isinstance(operands, list | tuple)
-    left, arrow, right = equation.replace(" ", "").partition("->")
-    terms = [_letters(term) for term in left.split(",")]
+    terms, output = einsum_terms(equation)
     if any(len(set(term)) < len(term) for term in terms):
         raise NotImplementedError("a diagonal")
-    output = _letters(right) if arrow else _implied(terms)
     return _product(context, node, operands, terms, output)
+
+
+def einsum_terms(equation: str) -> tuple[list[Term], Term]:
+    """The letters of each operand of ``einsum`` and of its result; ``...`` is one of them."""
+    left, arrow, right = equation.replace(" ", "").partition("->")
+    terms = [_letters(term) for term in left.split(",")]
+    return terms, _letters(right) if arrow else _implied(terms)
 
 
 def _letters(term: str) -> Term:

@@ -176,6 +176,34 @@ def test_default_scale_is_made_up_for_through_rotary_positions_and_norms(kind: s
     torch.testing.assert_close(model(inputs), result.model(inputs))
 
 
+class Slots(nn.Module):
+    """Attention in named dimensions, in rounds of the same layers, scaled by the width it finds."""
+
+    def __init__(self, rounds: int, equation: str) -> None:
+        super().__init__()
+        self.up, self.head = nn.Linear(6, 16), nn.Linear(16, 3)
+        self.q, self.k, self.v = (nn.Linear(16, 16) for _ in range(3))
+        self.rounds, self.equation = rounds, equation
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.up(x)
+        k, v = self.k(x), self.v(x)
+        for _ in range(self.rounds):
+            scores = torch.einsum(self.equation, self.q(x), k) * k.size(-1) ** -0.5
+            x = x + scores.softmax(-1) @ v
+        return self.head(x.mean(1))
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+@pytest.mark.parametrize("equation", ["bid,bjd->bij", "...id, ...jd -> ...ij", "bnd,bmd"])
+def test_scale_is_made_up_for_through_einsum_and_in_rounds(rounds: int, equation: str) -> None:
+    model, inputs = Slots(rounds, equation).eval(), torch.randn(2, 7, 6)
+    result = shrunk(model, inputs)
+    result.into(model)
+    assert model.q.out_features == 8
+    torch.testing.assert_close(model(inputs), result.model(inputs))
+
+
 def test_hard_coded_size_names_the_line_and_leaves_the_model_alone() -> None:
     model = image_model(HardCoded()).train()
     result = shrunk(copy.deepcopy(model), torch.randn(2, *IMAGES))
