@@ -147,7 +147,7 @@ def draw_curve(
     points: dict[str, list[Point]] = {}
     total = len(ranked) * len(config.fractions)
     for number, one in enumerate(ranked):
-        scores = run.score(analysis, resolve_method(one, has_data=True)[0])
+        scores = run.score(analysis, resolve_method(one, has_data=True)[0], intervals=False)
         done = number * len(config.fractions)
         points[scores.method] = judge.points(scores, analysis, (done, total))
     if not any(points.values()):

@@ -15,7 +15,7 @@ from graphprune.choosing.budget import Choice
 from graphprune.clock import Clock
 from graphprune.compressed import CompressConfig, Compressed, Stages
 from graphprune.cutting import cut, fits_one_batch, prove
-from graphprune.delivery.measure import count_parameters
+from graphprune.delivery.measure import count_parameters, held_in
 from graphprune.exporters.onnx_ops import require_onnx
 from graphprune.graph.input_sizes import further_free_sizes
 from graphprune.importance.methods import Method
@@ -79,8 +79,8 @@ class Run:
         with self.clock.stage("analyse"):
             return analyse(self.dense.module)
 
-    def score(self, analysis: Analysis, method: Method) -> Scores:
-        """Importance of every channel by a method."""
+    def score(self, analysis: Analysis, method: Method, *, intervals: bool = True) -> Scores:
+        """Importance of every channel by a method, for a report with ``intervals``."""
         learn = self.config.learn
         with self.clock.stage("score"):
             return score_channels(
@@ -91,6 +91,7 @@ class Run:
                 learn=learn,
                 loss=self.loss,
                 progress=self.config.progress,
+                intervals=intervals,
             )
 
     def finish(
@@ -211,8 +212,7 @@ def _notes(choice: Choice, whole: Captured) -> list[str]:
         )
     unread = unread_parameters(whole.module)
     if unread:
-        held = sum(parameter.numel() for parameter in whole.module.parameters())
-        size = held - count_parameters(whole.module)
+        size = held_in(whole.module) - count_parameters(whole.module)
         notes.append(
             f"left out and not counted, for evaluation never reads them: {size:,} parameters "
             f"({few(unread)})"

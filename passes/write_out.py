@@ -23,6 +23,8 @@ from graphprune.rules.rule import RULES
 from graphprune.rules.table import find_rule
 
 _ORIGIN = ("stack_trace", "nn_module_stack")
+_MOST = 8
+"""Calls in the place of one, at most; what takes more is better tried out as it is."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,9 @@ class WriteOut(GraphPass):
     """Put what torch itself has for an operator without a rule in the place of its calls.
 
     ``hstack`` becomes ``cat``, ``channel_shuffle`` two reshapes around a transpose. Only where
-    every call of that has a rule; else the call stays, for the deletion probe. Calls that write
-    into their arguments, draw random numbers or return as much as the data decide stay too.
+    every call of that has a rule, and they are few; else the call stays, for the deletion probe.
+    Operators that are not torch's own stay too, and calls that write into their arguments, draw
+    random numbers or return as much as the data decide.
     """
 
     name: ClassVar[str] = "write-out"
@@ -53,8 +56,8 @@ class WriteOut(GraphPass):
 
 def _is_unknown(node: fx.Node) -> bool:
     target = node.target
-    if not isinstance(target, torch._ops.OpOverload):
-        return False
+    if not isinstance(target, torch._ops.OpOverload) or target.namespace != "aten":
+        return False  # an operator of somebody's own may have a gradient of its own
     parts = target not in RULES and not is_tensor(node)  # the sizes of parts are not its arguments
     if find_rule(target) is not None and not parts:
         return False
@@ -92,7 +95,8 @@ def _body(node: fx.Node) -> fx.GraphModule | None:
     (output,) = body.graph.find_nodes(op="output")
     made = pytree.tree_map_only(fx.Node, lambda inner: inner.meta["val"], output.args[0])
     same = _sizes(made) == _sizes(node.meta["val"])  # none that is free has become a number
-    if not same or not all(map(_is_known, body.graph.nodes)):
+    calls = [inner for inner in body.graph.nodes if inner.op == "call_function"]
+    if not same or len(calls) > _MOST or not all(map(_is_known, body.graph.nodes)):
         return None
     for inner in body.graph.nodes:
         origin = {

@@ -11,12 +11,13 @@ from graphprune.analysis.groups import Analysis
 from graphprune.analysis.held import held_back
 from graphprune.capturing.capture import Captured
 from graphprune.choosing.cost import cost_model
-from graphprune.delivery.measure import macs_per_example
+from graphprune.delivery.measure import count_parameters, held_in, macs_per_example
 
 
 def overview(captured: Captured, analysis: Analysis) -> dict[str, Any]:
     """Groups with their members and shares, what is held back by which call, and all pins.
 
+    ``params_unread`` are in parameters that evaluation never reads, which no budget counts;
     ``macs`` are multiply-accumulates at batch ``macs_batch``; None where they cannot be counted.
 
     A group's share is the part of all parameters (MACs) that touches its channels. An element
@@ -43,6 +44,7 @@ def overview(captured: Captured, analysis: Analysis) -> dict[str, Any]:
         )
     return {
         "params": round(params),
+        "params_unread": held_in(captured.module) - count_parameters(captured.module),
         "macs": counted,
         "macs_batch": batch,
         "groups": groups,

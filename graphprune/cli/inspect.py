@@ -76,6 +76,8 @@ def _print(console: Console, data: dict[str, Any], members: bool) -> None:
 
 def _groups(data: dict[str, Any], members: bool) -> Table:
     title = f"{counted(len(data['groups']), 'channel group')}, {data['params']:,} parameters"
+    if data["params_unread"]:
+        title += f" (and {data['params_unread']:,} that evaluation never reads)"
     if data["macs"]:
         batch = "" if data["macs_batch"] == 1 else f" at batch {data['macs_batch']}"
         title += f", {data['macs']:,} MACs{batch}"

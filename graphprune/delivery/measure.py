@@ -58,6 +58,11 @@ def count_parameters(module: nn.Module) -> int:
     return sum(tensor.numel() for name, tensor in known.items() if name not in unread)
 
 
+def held_in(module: nn.Module) -> int:
+    """Number of values in all parameters, whether or not anything reads them."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
 def count_macs(
     module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None
 ) -> int:

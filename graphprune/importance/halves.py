@@ -69,8 +69,13 @@ class InTurn:
         return itertools.chain.from_iterable(zip(*self._loaders, strict=False))
 
 
-def halves_of(data: Iterable[Batch]) -> list[DataLoader[Batch]]:
-    """Loaders of each half of what a shuffled one loads; none for others, or for little data."""
+def halves_of(
+    data: Iterable[Batch], generator: torch.Generator | None = None
+) -> list[DataLoader[Batch]]:
+    """Loaders of each half of what a shuffled one loads; none for others, or for little data.
+
+    ``generator`` is what they shuffle with; None: that of the one.
+    """
     if not isinstance(data, DataLoader) or not isinstance(data.sampler, RandomSampler):
         return []
     if not isinstance(data.dataset, Sized) or data.batch_size is None:
@@ -85,7 +90,7 @@ def halves_of(data: Iterable[Batch]) -> list[DataLoader[Batch]]:
             shuffle=True,
             num_workers=data.num_workers,
             collate_fn=data.collate_fn,
-            generator=data.generator,
+            generator=generator or data.generator,
             drop_last=data.drop_last,
         )
         for side in (0, 1)

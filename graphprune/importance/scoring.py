@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from itertools import zip_longest
 from typing import Any
 
@@ -80,6 +81,7 @@ def score_channels(  # noqa: PLR0913
     learn: LearnConfig,
     loss: Loss | None = None,
     progress: Progress | None = None,
+    intervals: bool = True,
 ) -> Scores:
     """Score every channel of every group.
 
@@ -91,6 +93,7 @@ def score_channels(  # noqa: PLR0913
         learn: how switches are learned; its seed serves criteria too.
         loss: the user's ``loss(output, target)``.
         progress: see :mod:`graphprune.progress`.
+        intervals: whether a criterion that needs data is to measure on both halves of them too.
 
     Raises:
         UsageError: the method names no criterion, or one that needs data lacks them.
@@ -99,8 +102,8 @@ def score_channels(  # noqa: PLR0913
     if not isinstance(method, SwitchMethod):
         evidence = Evidence(analysis, captured, data, loss, learn.seed, progress)
         by_group = method.score(evidence)
-        intervals = _by_halves(method, evidence, by_group)
-        return Scores(by_group, method.name, notes=tuple(evidence.notes), measured=intervals)
+        measured = _by_halves(method, evidence, by_group) if intervals else {}
+        return Scores(by_group, method.name, notes=tuple(evidence.notes), measured=measured)
     assert data is not None
     sites = switch_sites(analysis)
     result = learn_switches(
@@ -143,12 +146,17 @@ def _by_halves(
     """Intervals of what a criterion measured, from what it measures on each half of the data."""
     if not needs_data(criterion) or evidence.data is None or Runtime().processes > 1:
         return {}
+    criterion = copy.deepcopy(criterion)
     limit = getattr(criterion, "batches", None)
-    if limit is not None:  # as much of each half as half of what was measured
-        criterion = replace(criterion, batches=(limit + 1) // 2)  # type: ignore[type-var]
-    halves = [
-        criterion.score(replace(evidence, data=half, notes=[])) for half in halves_of(evidence.data)
-    ]
+    if is_dataclass(criterion) and isinstance(limit, int):
+        criterion = replace(criterion, batches=(limit + 1) // 2)  # half of what was measured
+    generator = torch.Generator().manual_seed(evidence.seed)
+    loaders = halves_of(evidence.data, generator)
+    try:
+        with torch.random.fork_rng():
+            halves = [criterion.score(replace(evidence, data=half, notes=[])) for half in loaders]
+    except Exception:  # noqa: BLE001 - a plug-in need not bear to be asked again
+        return {}
     if not halves:
         return {}
     return {

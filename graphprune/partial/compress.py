@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import torch
 from torch import nn
 
 from graphprune.capturing.capture import normalise_inputs
@@ -23,7 +21,7 @@ from graphprune.importance.scoring import score_channels
 from graphprune.io.text import few, one_line
 from graphprune.partial.asked import Request, allowed, explain
 from graphprune.partial.observe import copied, macs_of_a_run
-from graphprune.partial.parts import Found, Part, find_parts
+from graphprune.partial.parts import Found, find_parts
 from graphprune.partial.place import Built, place
 from graphprune.partial.prove import certify_whole
 from graphprune.partial.result import Background, PartialCompressed
@@ -126,18 +124,9 @@ def compress_parts(
 def _whole(model: nn.Module, found: Found, target: Target, macs: int) -> Whole:
     if target.kind == "macs":
         return Whole(max(1, macs), {part.name: part.calls.flops / 2 for part in found.parts})
-    sizes: Mapping[str, float] = {
-        part.name: float(_read(part, torch.nn.Parameter)) for part in found.parts
-    }
+    # What a part's graph does not read cannot shrink; the user's own module keeps it.
+    sizes = {part.name: float(count_parameters(part.graphs[0].module)) for part in found.parts}
     return Whole(float(max(1, count_parameters(model))), sizes)
-
-
-def _read(part: Part, kind: type) -> int:
-    """Values in the parameters that a part's graph reads, which are those that can shrink."""
-    module = part.graphs[0].module
-    read = {str(node.target) for node in module.graph.find_nodes(op="get_attr")}
-    found = {id(t): t for name, t in module.named_parameters() if name in read}
-    return sum(t.numel() for t in found.values() if isinstance(t, kind))
 
 
 def _left(model: nn.Module, reasons: dict[str, str]) -> dict[str, tuple[int, str]]:

@@ -9,9 +9,12 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import graphprune
+from graphprune.analysis.groups import analyse
+from graphprune.criteria.base import Evidence
 from graphprune.importance.credibility import INDISTINCT, separated
 from graphprune.importance.halves import InTurn, interval
 from graphprune.importance.learn import LearnConfig, learn_switches
+from graphprune.importance.scoring import score_channels
 from graphprune.switches.dirichlet import Dirichlet
 from graphprune.switches.l0 import HardConcrete
 from graphprune.switches.method import SwitchMethod
@@ -74,6 +77,53 @@ def test_criteria_that_measure_on_data_have_intervals(method: str) -> None:
     pairs = zip(row.intervals, row.importance, strict=True)
     assert all(low <= value <= high for (low, high), value in pairs)
     assert "two halves of the data" in report.certainty
+
+
+class _Once:
+    """A plug-in that does not bear to be asked twice, with an attribute that ours have too."""
+
+    name, needs_data, batches = "once", True, "all"
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def score(self, evidence: Evidence) -> dict[str, torch.Tensor]:
+        self.asked += 1
+        if self.asked > 1:
+            raise RuntimeError("asked before")
+        return {
+            group.name: group.size - torch.arange(float(group.size))
+            for group in evidence.analysis.groups
+        }
+
+
+def test_a_plug_in_that_is_asked_once_gives_no_intervals() -> None:
+    data = _data(128, 1)
+    result = graphprune.compress(_classifier(), data[0][:2], method=_Once(), data=data)
+    assert isinstance(result, graphprune.compressed.Compressed)
+    assert result.report.groups[0].intervals == ()
+    assert "gives no intervals" in result.report.certainty
+
+
+def test_intervals_leave_the_callers_generators_alone() -> None:
+    x, y = _data(128, 1)
+    captured = graphprune.capture(_classifier(), x[:2])
+    after = []
+    for intervals in (False, True):
+        torch.manual_seed(3)
+        generator = torch.Generator().manual_seed(4)
+        data = DataLoader(TensorDataset(x, y), 32, shuffle=True, generator=generator)
+        scores = score_channels(
+            captured,
+            analyse(captured.module),
+            "taylor",
+            data,
+            learn=LearnConfig(),
+            intervals=intervals,
+        )
+        assert bool(scores.intervals) is intervals
+        after.append((torch.rand(3).tolist(), torch.rand(3, generator=generator).tolist()))
+    assert after[0] == after[1]
 
 
 def test_more_data_make_a_criterion_surer() -> None:

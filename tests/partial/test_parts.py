@@ -120,6 +120,28 @@ def test_the_budget_is_that_of_the_whole_model(target: str) -> None:
     assert dense.macs == 4 * (4 * 6 * 300 + 6 * 3)
 
 
+class _Spare(nn.Sequential):
+    """A block that also holds weights which its forward never reads."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(6, 64), nn.ReLU(), nn.Linear(64, 6))
+        self.spare = nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        answer: torch.Tensor = self[2](self[1](self[0](x)))
+        return answer
+
+
+def test_what_a_part_never_reads_stays_and_counts() -> None:
+    torch.manual_seed(0)
+    model = Branches()
+    for name in ("stem", "left"):
+        setattr(model, name, _Spare())
+    result = in_parts(model, torch.randn(4, 6), "params=0.7")
+    assert result.report.reached["params"] == pytest.approx(0.7, abs=0.01)
+    assert count_parameters(result.model) == pytest.approx(0.7 * count_parameters(model), rel=0.02)
+
+
 def test_an_unreachable_budget_says_what_is_possible() -> None:
     with pytest.raises(TargetError, match="cannot be reached") as error:
         compress(Branches(), torch.randn(4, 6), method="l2", target="params=0.01")

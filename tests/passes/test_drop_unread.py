@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from graphprune import capture, compress
+from graphprune.analysis.overview import overview
 from graphprune.compressed import Compressed
 from graphprune.delivery.measure import count_parameters
 from graphprune.passes.drop_unread import DropUnread, unread_parameters
@@ -70,6 +71,8 @@ def test_a_budget_is_for_the_rest(target: str) -> None:
     result = compress(Auxiliary().eval(), X, method="l2", target=target)
     assert isinstance(result, Compressed)
     read = count_parameters(Auxiliary()) - 40
+    shown = overview(result.stages.dense, result.stages.analysis)
+    assert (shown["params"], shown["params_unread"]) == (read, 40)
     assert result.report.models["dense"].parameters == read
     reached = count_parameters(result.model) / read
     assert reached == pytest.approx(result.report.reached["params"], abs=1e-3)

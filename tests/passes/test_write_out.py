@@ -73,7 +73,28 @@ def of_no_known_calls(m: Net, x: Tensor) -> Tensor:
     return m.out(x) + torch.histc(m.a(x), 4).mean()
 
 
-@pytest.mark.parametrize("forward", [data_decide, random, of_no_known_calls])
+@torch.library.custom_op("writeout::straight_through", mutates_args=())
+def _straight_through(x: Tensor) -> Tensor:
+    return torch.round(x)
+
+
+@_straight_through.register_fake
+def _(x: Tensor) -> Tensor:
+    return torch.empty_like(x)
+
+
+def of_others(m: Net, x: Tensor) -> Tensor:
+    return m.out(torch.ops.writeout.straight_through(m.a(x))[:, :3])
+
+
+def of_many_calls(m: Net, x: Tensor) -> Tensor:
+    y = m.a(x)
+    return m.out(x) * torch.linalg.cross(y[:, :3], y[:, 3:6], dim=1)[:, :1]
+
+
+@pytest.mark.parametrize(
+    "forward", [data_decide, random, of_no_known_calls, of_others, of_many_calls]
+)
 def test_others_stay(forward: Callable[..., Tensor]) -> None:
     net = Net(forward, a=conv(3, 8), out=conv(3, 2)).eval()
     module = capture(net, X).module
