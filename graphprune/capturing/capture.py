@@ -190,7 +190,7 @@ def _graph_module(
     owned = Owned(exported)
     module = TrainableGraphModule(owned, exported.graph)
     InlineRegions()(module)  # so that the mode is told by all calls
-    refuse_branches(module.graph)
+    refuse_branches(module)
     Respell()(module)
     in_training = not in_evaluation and exported_in_training(module.graph)
     module.training = in_training

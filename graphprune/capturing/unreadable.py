@@ -76,15 +76,18 @@ def refuse_unreadable(model: nn.Module) -> None:
                 )
 
 
-def refuse_branches(graph: fx.Graph) -> None:
+def refuse_branches(module: fx.GraphModule) -> None:
     """Refuse a graph that calls other graphs, of which no rule can say what channels do there.
 
     Raises:
         ModelError: there is such a call; parts of the model may still be captured, so it has a
             cause, as what torch.export refuses has.
     """
-    for node in graph.nodes:
-        if isinstance(node.target, torch._ops.HigherOrderOperator):
+    for node in module.graph.nodes:
+        if not isinstance(node.target, torch._ops.HigherOrderOperator):
+            continue
+        read = [str(one.target) for one in node.all_input_nodes if one.op == "get_attr"]
+        if any(isinstance(getattr(module, name, None), fx.GraphModule) for name in read):
             where = f" ({line})" if (line := source_line(node)) else ""
             why = NotImplementedError(
                 f"torch.{node.target.name()} runs graphs of its own{where}, through which channels "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import fx
@@ -41,7 +42,7 @@ def propagate(module: fx.GraphModule, divisions: Mapping[Place, Division] | None
         elif node.op == "output":
             for result in node.all_input_nodes:
                 context.pin(context.of(result), "output of the model")
-        elif node.op == "call_function" and _holds_tensors(node):
+        elif node.op == "call_function" and (_holds_tensors(node) or _writes(node)):
             context.labels[node] = _call(context, node)
         else:
             context.labels[node] = ()
@@ -57,6 +58,11 @@ def _holds_tensors(node: fx.Node) -> bool:
     if isinstance(value, list | tuple):
         return any(isinstance(v, torch.Tensor) for v in value)
     return isinstance(value, torch.Tensor)
+
+
+def _writes(node: fx.Node) -> bool:
+    """Whether a call changes its arguments, which it need not return."""
+    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
 
 
 def _readers(module: fx.GraphModule) -> dict[fx.Node, list[fx.Node]]:
@@ -108,6 +114,8 @@ def _by_rule_or_probe(context: Context, node: fx.Node) -> NodeLabels | str:
     if draws(node):
         return f"random numbers drawn by {node.name}, as many as there are elements"
     rule = find_rule(node.target)
+    if rule is None and not _holds_tensors(node):
+        return f"no rule for {_name(node.target)}: it writes in place"
     if rule is None:
         probed = label_probed(context, node)
         return f"no rule for {_name(node.target)}: {probed}" if isinstance(probed, str) else probed
@@ -134,7 +142,7 @@ def _leave_alone(context: Context, node: fx.Node, reason: str) -> NodeLabels:
         for labels in found if isinstance(found, list) else [found]:
             context.pin(labels, reason)
             labelled |= bool(labels)
-    value = node.meta["val"]
+    value: Any = node.meta.get("val")
     several = isinstance(value, list | tuple)
     results = [
         _pinned(context, v, reason) if labelled else () for v in (value if several else [value])

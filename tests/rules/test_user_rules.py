@@ -10,7 +10,7 @@ import custom_ops as ops
 import pytest
 import torch
 from custom_ops import Network, inputs
-from torch import Tensor
+from torch import Tensor, nn
 
 import graphprune
 from graphprune import OpCall
@@ -274,3 +274,33 @@ def test_ellipsis_stands_for_any_dimensions(text: str) -> None:
 def test_axes_of_another_rank_leave_the_call_alone() -> None:
     graphprune.axes_rule(ops.scale_channels, "b c, c -> b c")
     halved(Network(mine.scale_channels))
+
+
+@torch.library.custom_op("graphprune_tests::normalise_here", mutates_args={"x"})
+def _normalise_here(x: Tensor) -> None:
+    x.div_(x.std(1, keepdim=True))
+
+
+@_normalise_here.register_fake
+def _(x: Tensor) -> None:
+    return None
+
+
+def test_what_writes_in_place_and_returns_nothing_holds_what_it_writes() -> None:
+    class Writes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second, self.out = nn.Linear(4, 8), nn.Linear(8, 8), nn.Linear(8, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = torch.relu(self.first(x)) + 0.1
+            torch.ops.graphprune_tests.normalise_here(x)
+            answer: Tensor = self.out(torch.relu(self.second(x)))
+            return answer
+
+    torch.manual_seed(0)
+    model = Writes().eval()
+    result = graphprune.compress(model, torch.randn(3, 4), method="l2", target="channels=0.5")
+    assert result.plan.widths == {"second.weight": (8, 4)}
+    reasons = {pin.reason for pin in result.report.pinned if pin.parameter == "first.bias"}
+    assert reasons == {"no rule for graphprune_tests.normalise_here.default: it writes in place"}
