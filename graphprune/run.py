@@ -15,7 +15,7 @@ from graphprune.choosing.budget import Choice
 from graphprune.clock import Clock
 from graphprune.compressed import CompressConfig, Compressed, Stages
 from graphprune.cutting import cut, fits_one_batch, prove
-from graphprune.delivery.measure import count_parameters, held_in
+from graphprune.delivery.measure import count_unread
 from graphprune.exporters.onnx_ops import require_onnx
 from graphprune.graph.input_sizes import further_free_sizes
 from graphprune.importance.methods import Method
@@ -212,10 +212,9 @@ def _notes(choice: Choice, whole: Captured) -> list[str]:
         )
     unread = unread_parameters(whole.module)
     if unread:
-        size = held_in(whole.module) - count_parameters(whole.module)
         notes.append(
-            f"left out and not counted, for evaluation never reads them: {size:,} parameters "
-            f"({few(unread)})"
+            f"left out and not counted, for evaluation never reads them: "
+            f"{count_unread(whole.module):,} parameters ({few(unread)})"
         )
     if whole.left_out:
         notes.append(

@@ -58,6 +58,14 @@ def pass_name(pass_: PassBase) -> str:
     return name if isinstance(name, str) else type(pass_).__name__
 
 
+def finished(graph_module: fx.GraphModule, modified: bool) -> PassResult:
+    """What a pass returns that rewrote in place: with the graph checked and its code made anew."""
+    if modified:
+        graph_module.graph.lint()
+        graph_module.recompile()
+    return PassResult(graph_module, modified)
+
+
 def make_pass(text: str) -> PassBase:
     """The pass that ``text`` asks for: ``name``, ``name{option=value,...}`` or
     ``package.module:Class{...}``.

@@ -10,7 +10,7 @@ from torch import fx
 from torch.fx.passes.infra.pass_base import PassResult
 
 from graphprune.graph.values import is_tensor, shape_of
-from graphprune.passes.base import GraphPass
+from graphprune.passes.base import GraphPass, finished
 from graphprune.rules.pointwise import is_pointwise
 
 aten = torch.ops.aten
@@ -43,10 +43,7 @@ class DropExpands(GraphPass):
                 node.replace_all_uses_with(node.args[0])
                 graph_module.graph.erase_node(node)
                 modified = True
-        if modified:
-            graph_module.graph.lint()
-            graph_module.recompile()
-        return PassResult(graph_module, modified)
+        return finished(graph_module, modified)
 
 
 def _broadcasts(user: fx.Node, expanded: fx.Node) -> bool:

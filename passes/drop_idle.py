@@ -11,7 +11,8 @@ from torch import fx
 from torch.fx.passes.infra.pass_base import PassResult
 
 from graphprune.graph.aliases import Aliases, written_arguments
-from graphprune.passes.base import GraphPass
+from graphprune.graph.values import is_empty
+from graphprune.passes.base import GraphPass, finished
 
 _ASSERTIONS = (
     "_assert_async",
@@ -42,10 +43,7 @@ class DropIdle(GraphPass):
         modified = _drop_assertions(graph_module)
         modified |= _drop_unread_outputs(graph_module.graph)
         modified |= _drop_unread_writes(graph_module.graph)
-        if modified:
-            graph_module.graph.lint()
-            graph_module.recompile()
-        return PassResult(graph_module, modified)
+        return finished(graph_module, modified)
 
 
 def _drop_assertions(graph_module: fx.GraphModule) -> bool:
@@ -93,16 +91,8 @@ def _drop_unread_writes(graph: fx.Graph) -> bool:
             continue
         written = written_arguments(node)
         made_here = all(aliases.root(value).op == "call_function" for value in written)
-        read = (value for value in written if not _is_empty(value))
+        read = (value for value in written if not is_empty(value))
         if made_here and not any(aliases.read_after(value, node) for value in read):
             graph.erase_node(node)
             changed = True
     return changed
-
-
-def _is_empty(node: fx.Node) -> bool:
-    """Whether a tensor has no elements whatever its inputs are."""
-    value = node.meta.get("val")
-    return isinstance(value, torch.Tensor) and any(
-        isinstance(size, int) and size == 0 for size in value.shape
-    )

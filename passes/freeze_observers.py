@@ -11,7 +11,7 @@ from torch.fx.passes.infra.pass_base import PassResult
 
 from graphprune.graph.schema import get_argument
 from graphprune.graph.values import get_tensor
-from graphprune.passes.base import GraphPass
+from graphprune.passes.base import GraphPass, finished
 
 aten = torch.ops.aten
 
@@ -40,10 +40,7 @@ class FreezeObservers(GraphPass):
             if all(held.op == "get_attr" for held in state):
                 _freeze(node, *(get_tensor(graph_module, held.target) for held in state))
                 modified = True
-        if modified:
-            graph_module.graph.lint()
-            graph_module.recompile()
-        return PassResult(graph_module, modified)
+        return finished(graph_module, modified)
 
 
 def _freeze(

@@ -12,7 +12,7 @@ from torch.fx.passes.infra.pass_base import PassResult
 from graphprune.graph.constants import add_constant
 from graphprune.graph.replay import replay_movement
 from graphprune.graph.values import constant_of, is_tensor, shape_of
-from graphprune.passes.base import GraphPass
+from graphprune.passes.base import GraphPass, finished
 from graphprune.rules.movement import is_rearrangement
 
 aten = torch.ops.aten
@@ -45,10 +45,7 @@ class FuseMoves(GraphPass):
             if found is not None:
                 _replace(graph_module, node, *found)
                 modified = True
-        if modified:
-            graph_module.graph.lint()
-            graph_module.recompile()
-        return PassResult(graph_module, modified)
+        return finished(graph_module, modified)
 
 
 _LIFTED = (aten.lift_fresh_copy.default, aten.lift_fresh.default)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from torch import fx
 from torch.fx.passes.infra.pass_base import PassResult
 
-from graphprune.passes.base import GraphPass
+from graphprune.passes.base import GraphPass, finished
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,7 @@ class InlineRegions(GraphPass):
         modified = False
         while _inline_regions(graph_module):
             modified = True
-        if modified:
-            graph_module.graph.lint()
-            graph_module.recompile()
-        return PassResult(graph_module, modified)
+        return finished(graph_module, modified)
 
 
 def _inline_regions(graph_module: fx.GraphModule) -> bool:

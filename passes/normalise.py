@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import torch
 from torch import fx
-from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.fx.passes.infra.pass_base import PassResult
 
 from graphprune.graph.aliases import Aliases, written_arguments
-from graphprune.passes.base import GraphPass
+from graphprune.graph.values import is_empty
+from graphprune.passes.base import GraphPass, finished
 
 aten = torch.ops.aten
 
@@ -45,10 +45,7 @@ class Normalise(GraphPass):
         modified |= _views_to_reshapes(graph_module.graph)
         modified |= _drop_plain_detaches(graph_module.graph)
         modified |= _copy_written_inputs(graph_module.graph)
-        if modified:
-            graph_module.graph.lint()
-            graph_module.recompile()
-        return PassResult(graph_module, modified)
+        return finished(graph_module, modified)
 
 
 def _write_out_attention_scale(graph_module: fx.GraphModule) -> bool:
@@ -77,7 +74,7 @@ def _drop_empty_parts(graph: fx.Graph) -> bool:
     for node in list(graph.nodes):
         if node.target is not aten.cat.default:
             continue
-        full = [part for part in node.args[0] if not _is_empty(part)]
+        full = [part for part in node.args[0] if not is_empty(part)]
         if not full or len(full) == len(node.args[0]):
             continue
         empty = [part for part in node.args[0] if part not in full]
@@ -95,11 +92,6 @@ def _copy_single_parts(graph: fx.Graph) -> bool:
     for node in single:
         node.target, node.args, node.kwargs = aten.clone.default, (node.args[0][0],), {}
     return bool(single)
-
-
-def _is_empty(node: fx.Node) -> bool:
-    """Whether a tensor surely has no elements; how many it has may depend on the values."""
-    return any(statically_known_true(size == 0) for size in node.meta["val"].shape)
 
 
 def _views_to_reshapes(graph: fx.Graph) -> bool:

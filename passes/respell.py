@@ -14,7 +14,7 @@ from torch.fx.passes.infra.pass_base import PassResult
 
 from graphprune.graph.schema import get_argument
 from graphprune.graph.values import is_free, shape_of
-from graphprune.passes.base import GraphPass
+from graphprune.passes.base import GraphPass, finished
 from graphprune.rules.movement import is_view
 
 aten = torch.ops.aten
@@ -50,10 +50,7 @@ class Respell(GraphPass):
         modified |= _name_repeats(graph)
         modified |= _name_fills(graph)
         modified |= _name_views(graph)
-        if modified:
-            graph_module.recompile()
-            graph.lint()
-        return PassResult(graph_module, modified)
+        return finished(graph_module, modified)
 
 
 def _describe_writes(graph: fx.Graph) -> None:

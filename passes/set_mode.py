@@ -11,7 +11,7 @@ from torch import fx
 from torch.fx.passes.infra.pass_base import PassResult
 
 from graphprune.graph.schema import get_argument, has_argument, set_argument
-from graphprune.passes.base import GraphPass
+from graphprune.passes.base import GraphPass, finished
 
 # What operators call their "now training" flag; instance_norm's is on, too, without statistics.
 _FLAGS = ("training", "train", "use_input_stats")
@@ -60,10 +60,7 @@ class SetMode(GraphPass):
             if statistics and not node.meta.get(_OWN):
                 tracked.append(node)
         modified |= self._set_counters(graph_module, tracked)
-        if modified:
-            graph_module.graph.lint()
-            graph_module.recompile()
-        return PassResult(graph_module, modified)
+        return finished(graph_module, modified)
 
     def _set_flag(self, node: fx.Node, flag: str, was_training: bool) -> bool:
         value = get_argument(node, flag)

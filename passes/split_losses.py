@@ -10,7 +10,7 @@ from torch import fx
 from torch.fx.passes.infra.pass_base import PassResult
 
 from graphprune.graph.schema import get_argument, set_argument
-from graphprune.passes.base import GraphPass
+from graphprune.passes.base import GraphPass, finished
 from graphprune.rules.pointwise import LOSSES
 
 aten = torch.ops.aten
@@ -38,10 +38,7 @@ class SplitLosses(GraphPass):
             if node.target in LOSSES and get_argument(node, "reduction") in _REDUCTIONS:
                 _split(node)
                 modified = True
-        if modified:
-            graph_module.graph.lint()
-            graph_module.recompile()
-        return PassResult(graph_module, modified)
+        return finished(graph_module, modified)
 
 
 def _split(node: fx.Node) -> None:

@@ -17,7 +17,7 @@ from torch.fx.passes.infra.pass_base import PassResult
 from torch.utils import _pytree as pytree
 
 from graphprune.graph.values import is_tensor
-from graphprune.passes.base import GraphPass
+from graphprune.passes.base import GraphPass, finished
 from graphprune.passes.inline_regions import inline
 from graphprune.rules.rule import RULES
 from graphprune.rules.table import find_rule
@@ -48,10 +48,7 @@ class WriteOut(GraphPass):
                 inline(graph_module, node, body, tuple(_tensors(node)))
                 graph_module.graph.erase_node(node)
                 modified = True
-        if modified:
-            graph_module.graph.lint()
-            graph_module.recompile()
-        return PassResult(graph_module, modified)
+        return finished(graph_module, modified)
 
 
 def _is_unknown(node: fx.Node) -> bool:

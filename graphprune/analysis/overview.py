@@ -11,7 +11,7 @@ from graphprune.analysis.groups import Analysis
 from graphprune.analysis.held import held_back
 from graphprune.capturing.capture import Captured
 from graphprune.choosing.cost import cost_model
-from graphprune.delivery.measure import count_parameters, held_in, macs_per_example
+from graphprune.delivery.measure import count_unread, macs_per_example
 
 
 def overview(captured: Captured, analysis: Analysis) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def overview(captured: Captured, analysis: Analysis) -> dict[str, Any]:
         )
     return {
         "params": round(params),
-        "params_unread": held_in(captured.module) - count_parameters(captured.module),
+        "params_unread": count_unread(captured.module),
         "macs": counted,
         "macs_batch": batch,
         "groups": groups,

@@ -53,14 +53,15 @@ def count_parameters(module: nn.Module) -> int:
 
     Of a graph those that it reads: evaluation has no use for the others, which a budget is not for.
     """
-    known = dict(module.named_parameters())
-    unread = unread_parameters(module) if isinstance(module, fx.GraphModule) else ()
-    return sum(tensor.numel() for name, tensor in known.items() if name not in unread)
+    held = sum(parameter.numel() for parameter in module.parameters())
+    return held - (count_unread(module) if isinstance(module, fx.GraphModule) else 0)
 
 
-def held_in(module: nn.Module) -> int:
-    """Number of values in all parameters, whether or not anything reads them."""
-    return sum(parameter.numel() for parameter in module.parameters())
+def count_unread(graph_module: fx.GraphModule) -> int:
+    """Number of values in the parameters that a graph does not read."""
+    unread = set(unread_parameters(graph_module))
+    named = graph_module.named_parameters()
+    return sum(parameter.numel() for name, parameter in named if name in unread)
 
 
 def count_macs(

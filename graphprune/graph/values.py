@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import fx
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 UNKNOWN_SIZE = 3
 """Stands for a size that the data decides."""
@@ -54,6 +55,13 @@ def shape_of(node: fx.Node) -> tuple[int, ...]:
     """Concrete shape of a tensor node, symbolic sizes at their capture-time value."""
     sizes = node.meta["val"].shape
     return tuple([size if type(size) is int else concrete_int(size) for size in sizes])
+
+
+def is_empty(node: fx.Node) -> bool:
+    """Whether a tensor surely has no elements; how many it has may depend on the values."""
+    return is_tensor(node) and any(
+        statically_known_true(size == 0) for size in node.meta["val"].shape
+    )
 
 
 def static_dims(node: fx.Node) -> tuple[bool, ...]:
