@@ -39,7 +39,8 @@ class L2:
             sums = self._sums(values, [tuple(slot.shape) for slot in slots])
             for slot, size in zip(slots, sums, strict=True):
                 classes = analysis.slot_classes(slot)
-                _add(total, size, classes, analysis.group_of_class[classes])
+                each = values.numel() / size.size
+                _add(total, size, classes, analysis.group_of_class[classes], each)
         return {
             group.name: torch.from_numpy(total[group.channels]).pow(1 / self.power)
             for group in analysis.groups
@@ -101,19 +102,22 @@ def _sum_to(values: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
     return values.sum(dims, keepdim=True) if dims else values
 
 
-def _add(total: np.ndarray, size: np.ndarray, classes: np.ndarray, numbers: np.ndarray) -> None:
+def _add(
+    total: np.ndarray, size: np.ndarray, classes: np.ndarray, numbers: np.ndarray, each: float
+) -> None:
     """Add what the elements of one tensor weigh, scaled to mean 1 over those of each group.
 
     Args:
         total: by class; added to.
-        size: weights.
+        size: sums of the weights of several elements.
         classes: of each of them.
         numbers: of the group of each, -1 for none.
+        each: number of elements in each sum.
     """
     if numbers.min() == numbers.max() >= 0:  # one group has them all
-        np.add.at(total, classes, size / max(size.sum() / size.size, _TINY))
+        np.add.at(total, classes, each * size / max(size.mean(), _TINY))
         return
     for number in np.unique(numbers[numbers >= 0]):
         inside = numbers == number
-        mean = size.sum() / np.count_nonzero(inside)
-        np.add.at(total, classes[inside], size[inside] / max(mean, _TINY))
+        share = size[inside]
+        np.add.at(total, classes[inside], each * share / max(share.mean(), _TINY))

@@ -14,7 +14,7 @@ from graphprune.criteria.bn_scale import NormScale
 from graphprune.criteria.cosine import ALONE, Cosine
 from graphprune.criteria.fpgm import GeometricMedian
 from graphprune.criteria.lamp import Lamp
-from graphprune.criteria.magnitude import L2
+from graphprune.criteria.magnitude import L1, L2
 from graphprune.criteria.rows import channel_rows, coupled_rows
 
 
@@ -149,3 +149,40 @@ def test_scales_of_norms_and_the_way_out_without_one() -> None:
 def test_without_any_norm_it_is_l2() -> None:
     model = chain(torch.randn(5, 3), torch.randn(2, 5))
     assert torch.equal(scores(NormScale(), model, 3).argsort(), scores(L2(), model, 3).argsort())
+
+
+class Beside(nn.Module):
+    """Channels of two groups side by side in what reads them, and a grouped convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.few, self.many = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 40, 3)
+        self.norm = nn.BatchNorm2d(4)
+        self.each = nn.Conv2d(4, 4, 3, groups=4, padding=1)
+        self.last = nn.Conv2d(44, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        few = self.each(F.relu(self.norm(self.few(x))))
+        return self.last(torch.cat([few, F.relu(self.many(x))], 1)).mean((2, 3))
+
+
+@pytest.mark.parametrize("criterion", [L1(), L2()])
+def test_magnitude_is_the_norm_of_rows_of_mean_size_one(criterion: L2) -> None:
+    """The formula of the docstring; of a tensor that groups share, the part of each by itself."""
+    torch.manual_seed(0)
+    model = Beside()
+    with torch.no_grad():
+        model.last.weight[:, 4:] *= 100
+        nn.init.uniform_(model.norm.weight)
+        nn.init.normal_(model.norm.bias)
+    found = criterion.score(evidence(model, 3, 6, 6))["few.weight"]
+    held = [
+        *(p for part in (model.few, model.norm, model.each) for p in part.parameters()),
+        model.last.weight[:, :4].transpose(0, 1),
+    ]
+    rows = [part.detach().double().reshape(4, -1).abs().pow(criterion.power) for part in held]
+    expected = sum(row.sum(1) / row.mean() for row in rows)
+    assert isinstance(expected, torch.Tensor)
+    torch.testing.assert_close(
+        found, expected.pow(1 / criterion.power), rtol=1e-5, atol=0, check_dtype=False
+    )
