@@ -18,7 +18,7 @@ from benchmarks.training import compiled, error_percent
 from graphprune.compress import compress
 from graphprune.compressed import CompressConfig
 from graphprune.errors import UsageError
-from graphprune.importance.learn import LearnConfig
+from graphprune.importance.learn_config import LearnConfig
 from graphprune.importance.methods import Method, make_method
 from graphprune.options import Spec, build
 from graphprune.switches.method import SwitchMethod

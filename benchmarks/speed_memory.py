@@ -16,7 +16,7 @@ from benchmarks.conditions import set_up
 from benchmarks.models.imagenet import torchvision
 from benchmarks.speed_versus import Stopwatch
 from graphprune import Plan, analyse, capture, choose, score_channels
-from graphprune.importance.learn import LearnConfig
+from graphprune.importance.learn_config import LearnConfig
 from graphprune.quiet import quiet
 
 LLAMAS: dict[str, dict[str, int]] = {

@@ -14,7 +14,7 @@ from torch import nn
 
 from benchmarks.speed_models import build, classifier
 from graphprune import Shrink, analyse, capture, choose, score_channels
-from graphprune.importance.learn import LearnConfig
+from graphprune.importance.learn_config import LearnConfig
 from graphprune.passes.base import run_passes
 
 KEPT = 0.5

@@ -18,7 +18,8 @@ from graphprune.delivery.verify import verify
 from graphprune.exporters.onnx import export_onnx
 from graphprune.exporters.onnx_ops import onnx_translation
 from graphprune.exporters.pt2 import load_pt2, save_pt2
-from graphprune.importance.learn import LearnConfig, learn_switches
+from graphprune.importance.learn import learn_switches
+from graphprune.importance.learn_config import LearnConfig
 from graphprune.importance.scoring import score_channels
 from graphprune.passes.insert_switches import InsertSwitches
 from graphprune.passes.shrink import Shrink

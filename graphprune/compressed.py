@@ -21,7 +21,7 @@ from graphprune.delivery.measure import count_parameters
 from graphprune.delivery.reporting import make_report
 from graphprune.exporters.report import Report
 from graphprune.exporters.trials import TrialRow
-from graphprune.importance.learn import LearnConfig
+from graphprune.importance.learn_config import LearnConfig
 from graphprune.importance.scoring import Scores
 from graphprune.into.apply import apply
 from graphprune.io import Loss

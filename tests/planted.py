@@ -18,7 +18,8 @@ from torch import nn
 
 from graphprune.analysis.groups import Analysis, analyse
 from graphprune.capturing.capture import Captured, capture
-from graphprune.importance.learn import LearnConfig, learn_switches
+from graphprune.importance.learn import learn_switches
+from graphprune.importance.learn_config import LearnConfig
 from graphprune.switches.method import SwitchMethod
 from graphprune.switches.placement import switch_sites
 

@@ -14,7 +14,7 @@ from benchmarks.speed_models import classifier
 from benchmarks.speed_versus import OURS, Versus, prune_ours
 from graphprune import Plan, analyse, capture, choose, compress, score_channels
 from graphprune.errors import ModelError
-from graphprune.importance.learn import LearnConfig
+from graphprune.importance.learn_config import LearnConfig
 
 
 def tiny(device: str = "cpu") -> nn.Sequential:

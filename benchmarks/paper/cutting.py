@@ -15,7 +15,7 @@ from graphprune.capturing.capture import Captured, capture
 from graphprune.choosing.budget import choose
 from graphprune.choosing.plan import Plan, plan_from_classes
 from graphprune.cutting import cut, prove
-from graphprune.importance.learn import LearnConfig
+from graphprune.importance.learn_config import LearnConfig
 from graphprune.importance.scoring import Scores, score_channels
 
 

@@ -18,7 +18,7 @@ from benchmarks.conditions import RESULTS, append, conditions, markdown_table, s
 from benchmarks.data import Images
 from graphprune.features import FeatureConfig, draw_features
 from graphprune.features.result import Channel
-from graphprune.importance.learn import LearnConfig
+from graphprune.importance.learn_config import LearnConfig
 
 
 def spread(channels: tuple[Channel, ...]) -> float:

@@ -89,6 +89,13 @@ def cut_off(
             kept += 1
     if stays.all():
         surest = max(float(values.max()) for values in below.values())
+        if surest >= target.confidence:
+            raise TargetError(
+                f"{target} removes nothing: channels are unimportant with that confidence, but not "
+                "as many as must go together (--heads, --round-to, whole rows); ask for "
+                "--round-to 1, for less confidence or a larger share, or name a fraction such as "
+                "macs=0.5"
+            )
         raise TargetError(
             f"{target} removes nothing: no channels that may go are unimportant with that "
             f"confidence, the surest channel with {surest:.1%}; {learn_longer(scores.steps)} or "
@@ -106,7 +113,7 @@ def cut_off(
 def unimportance(analysis: Analysis, scores: Scores, share: float) -> dict[str, torch.Tensor]:
     """By group: the probability that each channel has less than ``share`` of an equal share.
 
-    Where switches were learned from two halves of the data too, the least of what they say: a
+    Where switches were learned from two halves of the data too, the least of what all say: a
     posterior knows how much it has seen, not how it would have come out on other examples.
     float64 (D,); 0 for channels that no switch scales.
 
@@ -168,8 +175,9 @@ def _going(
 def _note(target: AutoTarget, above: np.ndarray, stays: np.ndarray, inside: np.ndarray) -> str:
     gone = above[inside & ~stays]
     return (
-        f"{gone.size} of {int(inside.sum())} channels went: each has less than {target.share:.0%} "
-        f"of an equal share with a probability of {target.confidence:.1%} or more, and "
+        f"{gone.size} of {int(inside.sum())} channels went: each, or those that go together on "
+        f"average, has less than {target.share:.0%} of an equal share with a probability of "
+        f"{target.confidence:.1%} or more, and "
         f"{gone.sum():.2g} of them are expected to have more, if the posterior is right"
     )
 

@@ -52,7 +52,7 @@ def choice_config(given: Mapping[str, Any]) -> CompressConfig:
         UsageError: an option is refused.
     """
     from graphprune.compressed import CompressConfig
-    from graphprune.importance.learn import LearnConfig
+    from graphprune.importance.learn_config import LearnConfig
     from graphprune.passes.base import make_pass
 
     if given["batch_size"] < 1:

@@ -117,7 +117,7 @@ def features(output: str, overwrite: bool, **given: Any) -> None:
 
 def _config(given: dict[str, Any]) -> FeatureConfig:
     from graphprune.features import FeatureConfig
-    from graphprune.importance.learn import LearnConfig
+    from graphprune.importance.learn_config import LearnConfig
 
     grid = _token_grid(given["token_grid"]) if given["token_grid"] else None
     names = ("channels", "examples", "count", "groups", "at", "max_groups", "batch_size")

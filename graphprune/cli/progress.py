@@ -13,6 +13,7 @@ WORDS = {
     "analyse": "Finding channel groups",
     "score": "Scoring channels",
     "learn": "Learning importance switches",
+    "learn halves": "Learning from each half of the data",
     "curve": "Judging budgets",
     "features": "Running the examples",
     "search": "Trying allocations",

@@ -22,7 +22,7 @@ from graphprune.features.result import Channel, Features, GroupFeatures, ShownIn
 from graphprune.graph.trees import tensor_leaves
 from graphprune.graph.values import shape_of, source_line
 from graphprune.importance.credibility import separated
-from graphprune.importance.learn import LearnConfig
+from graphprune.importance.learn_config import LearnConfig
 from graphprune.importance.methods import Method, resolve_method
 from graphprune.importance.scoring import Scores, ranking_batches, score_channels
 from graphprune.io import Loss

@@ -40,21 +40,25 @@ def separated(intervals: torch.Tensor, kept: np.ndarray) -> float | None:
     return float(above.mean() / stays.size)
 
 
-def certainty(method: str, *, known: bool, learned: bool) -> str:
+def certainty(method: str, *, known: bool, halves: bool) -> str:
     """What a report says of its importances: that they have intervals, or plainly that they do not.
 
     Args:
         method: that channels were ranked by.
         known: whether it gave intervals.
-        learned: whether it learned switches.
+        halves: whether switches were learned from two halves of the data.
     """
+    if halves:
+        return f"{method} gives {LEVEL:.0%} intervals of importance, from two halves of the data"
     if known:
-        return f"{method} gives {LEVEL:.0%} credible intervals of importance"
-    text = (
+        return (
+            f"{method} gives {LEVEL:.0%} credible intervals of importance, by what it learned "
+            "alone: they do not say what other data would show"
+        )
+    return (
         f"{method} gives no intervals: importance is one number for each channel, "
         "and nothing says how sure the ranking is"
     )
-    return f"{text}; LearnConfig(halves=True) tells for frozen weights" if learned else text
 
 
 def certainty_by_halves(method: str) -> str:

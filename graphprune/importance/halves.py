@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from scipy.stats import t as student
 from torch import nn
-from torch.utils.data import DataLoader, RandomSampler, Subset
+from torch.utils.data import DataLoader, RandomSampler, SequentialSampler, Subset
 
 from graphprune.switches.base import Switch
 from graphprune.training.devices import Batch
@@ -69,24 +69,34 @@ class InTurn:
         return itertools.chain.from_iterable(zip(*self._loaders, strict=False))
 
 
+def has_halves(data: Iterable[Batch]) -> bool:
+    """Whether :class:`InTurn` keeps the halves apart: the order is always the same, or ours."""
+    fixed = not isinstance(data, DataLoader) or isinstance(data.sampler, SequentialSampler)
+    return fixed or bool(halves_of(data))
+
+
 def halves_of(
     data: Iterable[Batch], generator: torch.Generator | None = None
 ) -> list[DataLoader[Batch]]:
-    """Loaders of each half of what a shuffled one loads; none for others, or for little data.
+    """Loaders of each half of what a shuffled one loads; none for others, or for one example.
 
-    ``generator`` is what they shuffle with; None: that of the one.
+    The halves are drawn by chance, always the same: examples may lie in an order, such as classes
+    in turn.
+
+    Args:
+        data: of any kind.
+        generator: what the loaders shuffle with; None: that of the one.
     """
     if not isinstance(data, DataLoader) or not isinstance(data.sampler, RandomSampler):
         return []
-    if not isinstance(data.dataset, Sized) or data.batch_size is None:
+    if not isinstance(data.dataset, Sized) or data.batch_size is None or len(data.dataset) < 2:
         return []
     size = len(data.dataset)
-    if size // 2 < data.batch_size:
-        return []
+    drawn = torch.randperm(size, generator=torch.Generator().manual_seed(0)).tolist()
     return [
         DataLoader(
-            Subset(data.dataset, range(side, size, 2)),
-            batch_size=data.batch_size,
+            Subset(data.dataset, drawn[side::2]),
+            batch_size=min(data.batch_size, size // 2),
             shuffle=True,
             num_workers=data.num_workers,
             collate_fn=data.collate_fn,

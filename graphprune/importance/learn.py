@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 import time
 from collections.abc import Iterable, Sequence, Sized
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
@@ -14,7 +14,8 @@ from torch.utils import _pytree as pytree
 from graphprune.capturing.capture import Captured
 from graphprune.errors import DataError, UsageError
 from graphprune.importance.credibility import LEVEL
-from graphprune.importance.halves import InTurn, Sides, interval
+from graphprune.importance.halves import InTurn, Sides, has_halves, interval
+from graphprune.importance.learn_config import LearnConfig
 from graphprune.importance.penalty_limit import heaviest_weight
 from graphprune.importance.spread import require_spread
 from graphprune.io.loss import Loss, default_loss
@@ -27,95 +28,8 @@ from graphprune.switches.sites import SwitchSite, group_sizes
 from graphprune.training.devices import Batch, Runtime
 from graphprune.training.gradients import differentiating
 
-MOST_PASSES = 50
-"""Passes over the data at most, where their number is not given: few examples tell no more."""
-
-SMALLEST_BATCH = 16
-"""Below this many examples no batch is made smaller to gain steps."""
-
-
-@dataclass(frozen=True)
-class LearnConfig:
-    """How switches of any kind are learned.
-
-    Attributes:
-        samples: draws per step of switches that are random (the paper's k), one forward pass each.
-        mode: "joint" learns all groups at once; "sequential" one at a time in graph order, each
-            with every other group's switch left out.
-        kl_weight: factor of the penalty (of a variational switch the KL), which eq. 7 divides by
-            the number of training examples N.
-        limit_penalty: lower that factor where the penalty would close every channel alike, see
-            :mod:`graphprune.importance.penalty_limit`; not with ``spread``, which reads the
-            posterior itself.
-        kl_anneal: share of the steps over which that factor grows from 0 to full.
-        epochs: passes over the data (each group's own in sequential mode). None: one, and with
-            frozen weights, where that is fewer steps than ``min_steps``, as many as reach them.
-        min_steps: where ``epochs`` is None: steps in all, those of all groups together in
-            sequential mode, but no more than :data:`MOST_PASSES` passes. A choice of ours: switches
-            that move a few dozen steps from where they start rank little better than chance.
-        max_steps: stop after so many steps (of each round in sequential mode).
-        seed: of the draws; the caller's random state is left as it was.
-        mixed_precision: bfloat16 autocast where there is a GPU.
-        spread: what is learned of each scale's spread will be used too, as target ``auto`` does: a
-            method that may learn with or without it learns it, one that knows none is refused.
-        halves: learn two switches for each group, each from one half of the examples, in turn; the
-            result is their mean, and their distance says how sure it is. None: where the method's
-            own loss says nothing of that (:attr:`SwitchMethod.in_halves`). Never where weights are
-            trained along, all data are one batch, or several processes learn.
-    """
-
-    samples: int = 1
-    mode: Literal["joint", "sequential"] = "joint"
-    kl_weight: float = 1.0
-    limit_penalty: bool = True
-    kl_anneal: float = 0.0
-    epochs: int | None = None
-    min_steps: int = 300
-    max_steps: int | None = None
-    seed: int = 0
-    mixed_precision: bool = True
-    spread: bool = False
-    halves: bool | None = None
-
-    def __post_init__(self) -> None:
-        if self.mode not in ("joint", "sequential"):
-            raise UsageError(f"unknown mode '{self.mode}'; use joint or sequential")
-        for name in ("samples", "epochs", "min_steps", "max_steps"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"{name} must be at least 1, got {value}")
-        if not self.kl_weight >= 0 or not 0 <= self.kl_anneal <= 1:
-            raise UsageError("kl_weight must be at least 0 and kl_anneal between 0 and 1")
-
-    def batch_size(self, examples: int, wanted: int) -> int:
-        """Examples per step, for whoever makes the batches.
-
-        Args:
-            examples: there are.
-            wanted: per step, where they are enough.
-
-        Returns:
-            ``wanted``, or fewer, down to :data:`SMALLEST_BATCH`, where ``epochs`` is None and one
-            pass would make fewer than ``min_steps`` steps: steps tell more than examples do.
-        """
-        if self.epochs is not None:
-            return wanted
-        steps = min(self.min_steps, self.max_steps or self.min_steps)
-        return min(wanted, max(SMALLEST_BATCH, examples // steps))
-
-    def steps(self, batches: int, rounds: int = 1) -> int:
-        """Steps of one round.
-
-        Args:
-            batches: a process takes of them in one pass.
-            rounds: 1, or the number of groups in sequential mode.
-        """
-        if self.epochs is not None:
-            steps = batches * self.epochs
-        else:
-            wanted = math.ceil(self.min_steps / rounds)
-            steps = max(batches, min(wanted, batches * MOST_PASSES))
-        return min(steps, self.max_steps or steps)
+_GROWING = 0.5
+"""Share of the steps after which a penalty that holds a budget has its full weight."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +49,8 @@ class LearnResult:
             switches; None where the weights were frozen.
         switches: group to its switch.
         halves: group to its switch as learned from each half of the examples; empty where nothing
-            was learned in halves.
+            was learned in halves. Their mean is ``switches`` where these were not learned from all
+            examples at once.
         penalty_share: the least share of its weight that the penalty had in any round; below 1
             where it would have drowned what the data say.
     """
@@ -178,7 +93,8 @@ def learn_switches(  # noqa: PLR0913
         config: see :class:`LearnConfig`.
         loss: ``loss(output, target)``, a scalar; by default cross-entropy, and without targets the
             distance to the original's own outputs, which then stand in for the target.
-        progress: called as ``progress("learn", steps done, steps in all, losses)``.
+        progress: called as ``progress("learn", steps done, steps in all, losses)``, and with "learn
+            halves" where halves are learned beside the whole.
 
     Raises:
         DataError: there is no data.
@@ -208,28 +124,34 @@ def learn_switches(  # noqa: PLR0913
     steps = config.steps(batches // runtime.processes, len(rounds))
     if steps == 0:
         raise DataError(f"{batches} batches are too few for {runtime.processes} processes")
-    log = LossLog("learn", steps * len(rounds), progress)
+    # Weights trained along, one batch or several processes would mix the halves in every step.
+    apart = runtime.processes == 1 and batches > 1 and has_halves(data) and not trained
     halved = config.halves if config.halves is not None else method.in_halves
-    apart = runtime.processes == 1 and batches > 1  # else every step mixes the halves
-    sides = 2 if halved and apart and not trained else 1
-    task = _Task(
-        runtime, config, method, loss or default_loss(labelled), labelled, examples, steps, sides
-    )
+    halved = apart and halved and not config.spread
+    beside = apart and not halved and config.halves is not False and config.intervals
+    task = _Task(runtime, config, method, loss or default_loss(labelled), labelled, examples, steps)
+    log = LossLog("learn", steps * len(rounds), progress)
+    if beside:
+        again = _make_switches(captured, sites, method)
+        log_again = LossLog("learn halves", steps * len(rounds), progress)
+        runs = [(task, switches, log), (replace(task, sides=2), again, log_again)]
+    else:
+        runs = [(replace(task, sides=2 if halved else 1), switches, log)]
     weights, share = None, 1.0
-    halves: tuple[dict[str, Switch], ...] = tuple({} for _ in range(sides) if sides > 1)
+    halves: tuple[dict[str, Switch], ...] = ({}, {}) if beside or halved else ()
     with torch.random.fork_rng():
-        for members in rounds:
+        for members, (task, own, losses) in itertools.product(rounds, runs):
             torch.manual_seed(config.seed + runtime.rank)
             chosen = [site for site in sites if site.group in members]
-            active = {group: switches[group] for group in members}
+            active = {group: own[group] for group in members}
             network = SwitchedNetwork(captured, chosen, active, runtime.device, trained=trained)
             limited = task.limited(network, data)
             if config.kl_weight > 0:
                 share = min(share, limited.config.kl_weight / config.kl_weight)
-            for half, learned in zip(halves, limited.learn(network, data, log), strict=True):
+            for half, learned in zip(halves, limited.learn(network, data, losses), strict=False):
                 half.update(learned)
+            losses.flush()
             weights = network.weights() if trained else None
-    log.flush()
     intervals = {group: _interval(group, switch, halves) for group, switch in switches.items()}
     return LearnResult(
         scores={g: s.importance().float().cpu() for g, s in switches.items()},
@@ -254,6 +176,7 @@ def _interval(
     if not halves:
         return own
     both = interval(switch.importance(), [half[group].importance() for half in halves], LEVEL)
+    both = both.clamp(*switch.importance_range)
     if own is None:
         return both
     return torch.stack([torch.minimum(own.cpu(), both)[0], torch.maximum(own.cpu(), both)[1]])
@@ -263,7 +186,8 @@ def _interval(
 class _Task:
     """One learning problem; the steps are the same for every round of groups.
 
-    ``sides`` is the number of switches of each group (:mod:`graphprune.importance.halves`).
+    ``sides`` is the number of switches of each group (:mod:`graphprune.importance.halves`). From
+    ``lightest``, where there is one, the weight of the penalty grows to what the config has.
     """
 
     runtime: Runtime
@@ -274,13 +198,16 @@ class _Task:
     examples: int
     steps: int
     sides: int = 1
+    lightest: float | None = None
 
     def limited(self, network: SwitchedNetwork, data: Iterable[Batch]) -> _Task:
         """The task with a penalty that does not drown what the data say of these switches."""
         config = self.config
-        if config.kl_weight == 0 or config.spread or not config.limit_penalty:
+        if config.kl_weight == 0 or not config.limit_penalty:
             return self
         most = self.examples * heaviest_weight(network, data, self._fit, self.runtime)
+        if all(switch.is_budget for switch in network.switches.values()):
+            return replace(self, lightest=min(config.kl_weight, most))
         return replace(self, config=replace(config, kl_weight=min(config.kl_weight, most)))
 
     def learn(
@@ -357,9 +284,13 @@ class _Task:
         return fit
 
     def _kl_weight(self, step: int) -> float:
-        warm_up = self.config.kl_anneal * self.steps
+        weight, warm_up = self.config.kl_weight, self.config.kl_anneal * self.steps
         share = min(1.0, (step + 1) / warm_up) if warm_up > 0 else 1.0
-        return self.config.kl_weight * share / self.examples
+        if self.lightest is not None:
+            # By equal factors, so that channels close in the order of what they are worth.
+            done = min(1.0, step / (_GROWING * self.steps))
+            weight = self.lightest ** (1 - done) * weight**done
+        return weight * share / self.examples
 
 
 def _survey(data: Iterable[Batch]) -> tuple[bool, int, int]:

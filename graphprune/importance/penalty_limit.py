@@ -4,7 +4,8 @@ The objective of all switches is ``loss + weight * penalty``, with a weight of 1
 Pruning, eq. 7, and the other papers). With a few hundred examples the cheapest network by it may be
 one with nothing left open. No channel ranks above another there. So the whole penalty may buy no
 more than a share of what the data lose when all channels are closed. This is a choice of ours; the
-papers learn from whole training sets, where it changes nothing or little.
+papers learn from whole training sets, where it changes nothing or little. A penalty that holds a
+budget (:attr:`Switch.is_budget`) only begins there, and grows to its full weight.
 """
 
 from __future__ import annotations

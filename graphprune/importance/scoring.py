@@ -17,7 +17,8 @@ from graphprune.criteria.base import Criterion, Evidence, needs_data
 from graphprune.errors import ModelError
 from graphprune.importance.credibility import LEVEL, certainty, certainty_by_halves
 from graphprune.importance.halves import halves_of, interval
-from graphprune.importance.learn import LearnConfig, LearnResult, learn_switches
+from graphprune.importance.learn import LearnResult, learn_switches
+from graphprune.importance.learn_config import LearnConfig
 from graphprune.importance.methods import Method, resolve_method
 from graphprune.io.loss import Loss
 from graphprune.progress import Progress
@@ -63,8 +64,8 @@ class Scores:
         """What the intervals are, or that the method gives none; one line."""
         if self.measured:
             return certainty_by_halves(self.method)
-        learned = self.learned is not None and self.trained is None
-        return certainty(self.method, known=bool(self.intervals), learned=learned)
+        halves = self.learned is not None and bool(self.learned.halves)
+        return certainty(self.method, known=bool(self.intervals), halves=halves)
 
     @property
     def steps(self) -> int:
@@ -93,7 +94,8 @@ def score_channels(  # noqa: PLR0913
         learn: how switches are learned; its seed serves criteria too.
         loss: the user's ``loss(output, target)``.
         progress: see :mod:`graphprune.progress`.
-        intervals: whether a criterion that needs data is to measure on both halves of them too.
+        intervals: whether what is measured or learned is measured or learned on both halves of the
+            data too; their mean is the result of some kinds of switches whatever is said here.
 
     Raises:
         UsageError: the method names no criterion, or one that needs data lacks them.
@@ -111,7 +113,7 @@ def score_channels(  # noqa: PLR0913
         sites,
         data,
         method.prepared(analysis),
-        config=learn,
+        config=replace(learn, intervals=learn.intervals and intervals),
         loss=loss,
         progress=progress,
     )

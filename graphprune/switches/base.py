@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -21,7 +23,10 @@ class Switch(nn.Module, ABC):
         examples: batch size of the coming forward pass, None for one scale for the whole batch.
         mirrored: whether the coming draw is the mirror image of the last one.
         closed: whether ``forward`` gives zeros, to measure what all channels are worth together.
+        importance_range: least and greatest importance that there can be.
     """
+
+    importance_range: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
 
     def __init__(self, size: int, *, per_example: bool = False) -> None:
         super().__init__()
@@ -45,6 +50,11 @@ class Switch(nn.Module, ABC):
     def can_close(self) -> bool:
         """Whether all channels' scales can come near zero at once, as those of shares cannot."""
         return True
+
+    @property
+    def is_budget(self) -> bool:
+        """Whether the penalty is nothing once a budget is met, so that in the end it must hold."""
+        return False
 
     @property
     def is_random(self) -> bool:

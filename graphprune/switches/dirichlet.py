@@ -129,6 +129,8 @@ class DirichletSwitch(Switch):
             of 1, so the channels compete for it even where the uniform switch is an optimum.
     """
 
+    importance_range: ClassVar[tuple[float, float]] = (0.0, math.inf)
+
     def __init__(self, size: int, config: Dirichlet | None = None) -> None:
         config = config or Dirichlet(variant="mean")
         super().__init__(size, per_example=config.variant == "per-example")

@@ -126,6 +126,11 @@ class MeteredGate(Gate):
         self.meter = config.meter
 
     @property
+    def is_budget(self) -> bool:
+        """Always: nothing is asked for below the target."""
+        return True
+
+    @property
     def is_random(self) -> bool:
         """As the gate."""
         return self.gate.is_random

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 
@@ -20,6 +21,8 @@ class Gate(Switch):
     Attributes:
         strength: factor of the penalty, see :meth:`penalty`.
     """
+
+    importance_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def __init__(self, size: int, strength: float, *, per_example: bool = False) -> None:
         super().__init__(size, per_example=per_example)

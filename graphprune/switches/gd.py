@@ -75,6 +75,8 @@ class GeneralizedDropout(SwitchMethod):
 class GeneralizedDropoutSwitch(Switch):
     """Gates that are 1 with probability theta = sigmoid(logit), else closed."""
 
+    importance_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
     def __init__(
         self, size: int, config: GeneralizedDropout | None = None, *, per_example: bool = False
     ) -> None:

@@ -28,6 +28,7 @@ networks of digits, half of their channels cut, it ranked worse.
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -93,6 +94,8 @@ class LassoScale(Switch):
     Attributes:
         halved: whether the weights that are scaled carry the other half of the penalty.
     """
+
+    importance_range: ClassVar[tuple[float, float]] = (0.0, math.inf)
 
     def __init__(
         self, size: int, config: GroupLasso | None = None, *, halved: bool = False

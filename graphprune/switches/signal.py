@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import ClassVar
+
 import torch
 
 from graphprune.switches.base import Switch
@@ -17,6 +20,8 @@ def normal_within(bound: float, mean: torch.Tensor, deviation: torch.Tensor) -> 
 
 class SignalToNoise(Switch):
     """A switch whose importance is ``|E[z]| / sd[z]`` of its scale z."""
+
+    importance_range: ClassVar[tuple[float, float]] = (0.0, math.inf)
 
     def importance(self) -> torch.Tensor:
         """The signal-to-noise ratio, (D,), no gradient."""

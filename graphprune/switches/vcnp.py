@@ -114,13 +114,11 @@ class SaliencySwitch(Switch):
         return self.log_sigma.detach().exp()
 
     def importance(self) -> torch.Tensor:
-        """|mu|, (D,): what is lost when the channel goes."""
-        return self.mu.detach().abs()
+        """|mu|, (D,): what is lost when the channel goes.
 
-    def interval(self, level: float) -> torch.Tensor:
-        """Quantiles of s in the direction of its mean: ``|mu| -+ z sigma``, (2, D)."""
-        reach = float(torch.special.ndtri(torch.tensor((1 + level) / 2))) * self.uncertainty()
-        return torch.stack([self.importance() - reach, self.importance() + reach])
+        It has no interval: sigma is the noise that the channel bears, not a doubt of its mean.
+        """
+        return self.mu.detach().abs()
 
     def below(self, share: float) -> torch.Tensor:
         """P(|s| < share), s normal; float64 (D,). Large where mean and variance are both small."""

@@ -35,7 +35,7 @@ from graphprune.importance.scoring import Scores
 from graphprune.switches.dirichlet import Dirichlet
 from graphprune.switches.group_lasso import LassoScale
 
-SPREAD = LearnConfig(epochs=15, kl_weight=0.03, spread=True)
+SPREAD = LearnConfig(epochs=30, kl_weight=0.03, spread=True)
 
 
 class Known(LassoScale):
@@ -199,7 +199,7 @@ def test_planted_channels_beside_attention_go_and_no_others(method: str, labels:
 def test_from_python_to_the_report(tmp_path: Path) -> None:
     planted = PLANTED["plain"]()
     x = torch.cat([inputs[0] for inputs, _ in planted.data])
-    learn = LearnConfig(epochs=15, kl_weight=0.03)
+    learn = LearnConfig(epochs=30, kl_weight=0.03)
     config = CompressConfig(learn=learn, batch_size=16)
     module, fast = planted.captured.module, "dirichlet{lr=0.08}"
     result = compress(module, x[:2], target="auto", method=fast, data=x, config=config)

@@ -15,7 +15,7 @@ from graphprune.compressed import Compressed
 from graphprune.criteria.magnitude import L2
 from graphprune.curve import Curve, CurveConfig, Point, draw_curve
 from graphprune.errors import DataError, TargetError, UsageError
-from graphprune.importance.learn import LearnConfig
+from graphprune.importance.learn_config import LearnConfig
 from graphprune.importance.scoring import score_channels
 from graphprune.passes import GraphPass, PassResult
 from graphprune.proof.masked import MaskedReference

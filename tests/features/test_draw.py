@@ -17,7 +17,7 @@ from torch import nn
 from graphprune.criteria.base import Evidence
 from graphprune.errors import DataError, ModelError, UsageError
 from graphprune.features import FeatureConfig, Features, draw_features
-from graphprune.importance.learn import LearnConfig
+from graphprune.importance.learn_config import LearnConfig
 
 EVERY = FeatureConfig(channels=100)
 

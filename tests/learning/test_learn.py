@@ -10,12 +10,8 @@ from torch import nn
 from graphprune.capturing.capture import Captured, capture
 from graphprune.errors import DataError, TrainingError, UsageError
 from graphprune.graph.graphmodule import frozen
-from graphprune.importance.learn import (
-    MOST_PASSES,
-    SMALLEST_BATCH,
-    LearnConfig,
-    learn_switches,
-)
+from graphprune.importance.learn import learn_switches
+from graphprune.importance.learn_config import MOST_PASSES, SMALLEST_BATCH, LearnConfig
 from graphprune.passes.insert_switches import InsertSwitches
 from graphprune.switches.dirichlet import Dirichlet, DirichletSwitch
 from graphprune.switches.method import SwitchGroup
@@ -244,7 +240,7 @@ def test_keyword_inputs_and_custom_switches() -> None:
         [SwitchSite(linear, "a", along(4, 2))],
         [((x, gate), None), ({"x": x, "gate": gate}, None)],
         Watched(),
-        config=LearnConfig(epochs=1),
+        config=LearnConfig(epochs=1, intervals=False),
     )
     assert made == [SwitchGroup("a", 4, batched=True)]
     assert len(result.history) == 2

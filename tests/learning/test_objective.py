@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 import graphprune
-from graphprune.importance.learn import LearnConfig, learn_switches
+from graphprune.importance.learn import learn_switches
+from graphprune.importance.learn_config import LearnConfig
 from graphprune.switches.base import Switch
 from graphprune.switches.method import SwitchGroup, SwitchMethod
 from graphprune.switches.placement import switch_sites
@@ -71,7 +72,7 @@ def _learn(**config: object) -> _Told:
     sites = switch_sites(graphprune.analyse(captured.module))
     data = [(torch.randn(BATCH, 3), torch.randint(0, 2, (BATCH,))) for _ in range(BATCHES)]
     told = _Told()
-    learn = LearnConfig(**{"epochs": 1, **config})  # type: ignore[arg-type]
+    learn = LearnConfig(**{"epochs": 1, "intervals": False, **config})  # type: ignore[arg-type]
     learn_switches(captured, sites, data, _Recording(told=told), config=learn)
     return told
 

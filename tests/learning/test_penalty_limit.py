@@ -13,10 +13,12 @@ from torch import nn
 from graphprune import CompressConfig, compress
 from graphprune.analysis.groups import analyse
 from graphprune.capturing.capture import capture
-from graphprune.importance.learn import LearnConfig, LearnResult, learn_switches
+from graphprune.importance.learn import LearnResult, learn_switches
+from graphprune.importance.learn_config import LearnConfig
 from graphprune.importance.penalty_limit import LARGEST_SHARE, heaviest_weight
 from graphprune.registry import SWITCHES
 from graphprune.switches.dirichlet import Dirichlet
+from graphprune.switches.flops import Flops
 from graphprune.switches.group_lasso import GroupLasso
 from graphprune.switches.method import SwitchGroup, SwitchMethod
 from graphprune.switches.network import SwitchedNetwork
@@ -100,12 +102,23 @@ def test_few_examples_tell_channels_that_carry_nothing(name: str) -> None:
 @pytest.mark.parametrize("name", ["l0", "fdoo"])
 def test_gates_would_all_close_otherwise(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     limited, (planted, live) = learn(name, "plain")
-    assert limited.penalty_share < 0.5
+    assert (limited.penalty_share < 0.5) is (name == "l0")  # a budget gets its full weight
     assert planted.max() < live.min()
     monkeypatch.setattr("graphprune.importance.learn.heaviest_weight", lambda *_: math.inf)
     unlimited, (planted, live) = learn(name, "plain")
     assert unlimited.penalty_share == 1
     assert planted.max() > live.min()
+
+
+@pytest.mark.parametrize("target", [0.5, 0.2])
+def test_a_budget_is_held_in_the_end(target: float) -> None:
+    planted = PLANTED["plain"]()
+    method = Flops(target=target).prepared(planted.analysis)
+    scores = learn_switches(
+        planted.captured, switch_sites(planted.analysis), planted.unlabelled, method
+    ).scores
+    assert method.meter is not None
+    assert target / 2 < float(method.meter(scores)) < target + 0.03
 
 
 def test_no_penalty_is_not_limited() -> None:

@@ -7,7 +7,7 @@ import torch
 from planted import planted_plain
 
 from graphprune.importance import scoring
-from graphprune.importance.learn import SMALLEST_BATCH, LearnConfig
+from graphprune.importance.learn_config import SMALLEST_BATCH, LearnConfig
 from graphprune.importance.scoring import ranking_batches, score_channels
 from graphprune.io import as_data
 from graphprune.switches.bc_gnj import GroupNormalJeffreys

@@ -12,7 +12,7 @@ from benchmarks.models.vit import Vit, VitConfig
 from graphprune import Shrink, analyse, capture, choose, score_channels
 from graphprune.errors import PassError
 from graphprune.graph.values import get_tensor, is_tensor, set_tensor
-from graphprune.importance.learn import LearnConfig
+from graphprune.importance.learn_config import LearnConfig
 from graphprune.shrinking.refresh import refresh_shapes
 from graphprune.shrinking.rewrite import retrace_shapes
 

@@ -13,7 +13,8 @@ from torch import nn
 from graphprune import CompressConfig, compress
 from graphprune.analysis.groups import Analysis, analyse
 from graphprune.capturing.capture import capture
-from graphprune.importance.learn import LearnConfig, LearnResult, learn_switches
+from graphprune.importance.learn import LearnResult, learn_switches
+from graphprune.importance.learn_config import LearnConfig
 from graphprune.importance.methods import make_method
 from graphprune.registry import SWITCHES
 from graphprune.switches.base import Switch, total_penalty

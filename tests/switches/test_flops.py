@@ -15,7 +15,8 @@ from graphprune.analysis.groups import Analysis, analyse
 from graphprune.capturing.capture import capture
 from graphprune.choosing.cost import cost_model
 from graphprune.errors import UsageError
-from graphprune.importance.learn import LearnConfig, learn_switches
+from graphprune.importance.learn import learn_switches
+from graphprune.importance.learn_config import LearnConfig
 from graphprune.switches.expected_macs import ExpectedMacs
 from graphprune.switches.flops import Flops, MeteredGate
 from graphprune.switches.gate import Gate

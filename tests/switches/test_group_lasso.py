@@ -9,7 +9,8 @@ from torch import nn
 
 from graphprune.capturing.capture import capture
 from graphprune.errors import UsageError
-from graphprune.importance.learn import LearnConfig, learn_switches
+from graphprune.importance.learn import learn_switches
+from graphprune.importance.learn_config import LearnConfig
 from graphprune.switches.group_lasso import GroupLasso, LassoScale
 from graphprune.switches.method import SwitchGroup
 from graphprune.switches.placement import switch_sites

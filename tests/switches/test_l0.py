@@ -13,7 +13,8 @@ from scipy.integrate import quad
 from torch.distributions.relaxed_bernoulli import LogitRelaxedBernoulli
 
 from graphprune.errors import UsageError
-from graphprune.importance.learn import LearnConfig, learn_switches
+from graphprune.importance.learn import learn_switches
+from graphprune.importance.learn_config import LearnConfig
 from graphprune.switches.l0 import HardConcrete, HardConcreteGate
 from graphprune.switches.method import SwitchGroup
 from graphprune.switches.placement import switch_sites

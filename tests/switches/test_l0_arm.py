@@ -10,7 +10,8 @@ import torch
 from planted import PLANTED, assert_planted_last
 
 from graphprune.errors import UsageError
-from graphprune.importance.learn import LearnConfig, learn_switches
+from graphprune.importance.learn import learn_switches
+from graphprune.importance.learn_config import LearnConfig
 from graphprune.switches.l0_arm import ArmGate, L0Arm
 from graphprune.switches.method import SwitchGroup
 from graphprune.switches.placement import switch_sites

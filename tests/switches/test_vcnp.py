@@ -12,7 +12,8 @@ from torch import distributions, nn
 from graphprune import CompressConfig, analyse, capture, compress
 from graphprune.compressed import Compressed
 from graphprune.errors import UsageError
-from graphprune.importance.learn import LearnConfig, learn_switches
+from graphprune.importance.learn import learn_switches
+from graphprune.importance.learn_config import LearnConfig
 from graphprune.proof.compare import max_relative_error
 from graphprune.switches.placement import switch_sites
 from graphprune.switches.vcnp import SaliencySwitch, VariationalSaliency
