@@ -178,14 +178,14 @@ register(
     *(aten.batch_norm.default, aten.instance_norm.default),
 )
 register(
-    Rule(label_layer_norm, rewrite_layer_norm, masked_layer_norm, affine=True),
+    Rule(label_layer_norm, rewrite_layer_norm, masked_layer_norm, affine=True, across=True),
     aten.layer_norm.default,
 )
 register(
-    Rule(label_layer_norm, rewrite_layer_norm, masked_rms_norm, affine=True),
+    Rule(label_layer_norm, rewrite_layer_norm, masked_rms_norm, affine=True, across=True),
     aten.rms_norm.default,
 )
 register(
-    Rule(label_group_norm, rewrite_group_norm, masked_group_norm, affine=True),
+    Rule(label_group_norm, rewrite_group_norm, masked_group_norm, affine=True, across=True),
     aten.group_norm.default,
 )

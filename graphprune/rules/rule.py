@@ -36,6 +36,7 @@ class Rule:
         moves: whether the operation only moves elements of its first argument about.
         affine: whether it is a per-channel affine map (perhaps of normalised values), after which
             a switch belongs.
+        across: whether each channel's value depends on other channels, as by statistics over them.
     """
 
     label: Callable[[Context, fx.Node], NodeLabels]
@@ -44,6 +45,7 @@ class Rule:
     leaf: Callable[[Context, fx.Node, fx.Node], list[Slot] | None] | None = None
     moves: bool = False
     affine: bool = False
+    across: bool = False
 
 
 RULES: dict[Any, Rule] = {}

@@ -1,13 +1,15 @@
-"""Where switches go: behind each producer and the affine that follows, before the nonlinearity.
+"""Where switches go: where a scale of zero is what removal is, before the nonlinearity.
 
-A switch before a normalisation would be divided away again, or shift against its bias; a switch
-after the nonlinearity is not eq. 2 of the paper.
+That is behind each producer and the affine that follows. A switch before a normalisation would be
+divided away again, and leave the norm's shift behind, which goes with a channel; a switch after the
+nonlinearity is not eq. 2 of the paper.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -30,30 +32,87 @@ _AFFINE = (aten.mul.Tensor, aten.add.Tensor, aten.sub.Tensor, aten.div.Tensor)
 
 
 def switch_sites(analysis: Analysis) -> tuple[SwitchSite, ...]:
-    """One site for every place where a group's channels come forth, all on the group's one switch.
+    """Sites for every place where a group's channels come forth, all on the group's one switch.
 
-    A producer that only passes on channels which are scaled already (a depthwise convolution) is
-    skipped. So is a place whose channels lie along a dimension that grows with the batch.
+    What is scaled once may gain a shift later: by the norm of a concatenation or of a residual
+    stream, by a depthwise convolution. So that is scaled too, and what comes before it is not,
+    unless something reads it first; a norm across channels reads it too. Left out are places whose
+    channels lie along a dimension that grows with the batch.
     """
-    sites: dict[tuple[str, str, bytes], SwitchSite] = {}
     holders = _Holders(analysis)
+    sites: dict[tuple[str, str, bytes], SwitchSite] = {}
+    for number, places in sorted(_places(analysis, holders).items()):
+        reached = {node: places.is_read_first(node, number, holders) for node in places.at}
+        late = [node for node, first in reached.items() if first]
+        chosen = late if places.channels(late) == places.channels(places.at) else places.at
+        name = analysis.groups[number].name
+        for node in chosen:
+            for index in places.at[node]:
+                sites.setdefault(
+                    (node.name, name, index.numpy().tobytes()), SwitchSite(node.name, name, index)
+                )
+    order = {node.name: place for place, node in enumerate(analysis.module.graph.nodes)}
+    return tuple(sorted(sites.values(), key=lambda site: order[site.node]))
+
+
+@dataclass
+class _Places:
+    """Where one group can be scaled.
+
+    Attributes:
+        at: nodes, and the group's channels in the value of each.
+        again: maps of each channel by itself that follow where it is scaled already.
+    """
+
+    at: dict[fx.Node, list[torch.Tensor]] = field(default_factory=lambda: defaultdict(list))
+    again: set[fx.Node] = field(default_factory=set)
+
+    def channels(self, nodes: Iterable[fx.Node]) -> set[int]:
+        """Numbers of the group's channels that are scaled at these nodes."""
+        return {int(n) for node in nodes for index in self.at[node] for n in index.unique()} - {-1}
+
+    def is_read_first(self, node: fx.Node, number: int, holders: _Holders) -> bool:
+        """Whether anything reads the channels of ``node`` before a map of ``again`` follows."""
+        seen, waiting = set(), [node]
+        while waiting:
+            for user in waiting.pop().users:
+                if user in seen or user in self.again:
+                    continue
+                seen.add(user)
+                if user.op == "output" or holders.reads(user, number):
+                    return True
+                waiting.append(user)
+        return False
+
+
+def _places(analysis: Analysis, holders: _Holders) -> dict[int, _Places]:
+    """By number of the group: behind its producers, and behind what may shift it later."""
     produced: dict[fx.Node, list[tuple[Slot, int]]] = defaultdict(list)
     for node, slot in analysis.context.producers:
         produced[node] += [(slot, number) for number in sorted(holders.groups(slot))]
+    found: dict[int, _Places] = defaultdict(_Places)
     scaled: dict[fx.Node, set[int]] = defaultdict(set)
     for node in analysis.module.graph.nodes:
         above = set().union(*(scaled[source] for source in node.all_input_nodes))
         if above:
             scaled[node] |= above & holders.held_by(node)
-        for slot, number in produced.get(node, ()):
-            if number in above and not holders.mixes(node, number):
-                continue
-            group = analysis.groups[number]
-            for last, index in _behind(analysis, node, slot, group):
-                key = (last.name, group.name, index.numpy().tobytes())
-                sites.setdefault(key, SwitchSite(last.name, group.name, index))
+        wanted = [
+            (slot, number, number in above and not holders.mixes(node, number))
+            for slot, number in produced.get(node, ())
+        ]
+        rule = find_rule(node.target) if node.op == "call_function" else None
+        if rule is not None and rule.affine:
+            slots = [(slot, holders.groups(slot) & above) for slot in analysis.context.of(node)]
+            wanted += [(slot, number, True) for slot, both in slots for number in sorted(both)]
+        for slot, number, again in wanted:
+            places = found[number]
+            for last, index in _behind(analysis, node, slot, analysis.groups[number]):
+                if not any(torch.equal(index, other) for other in places.at[last]):
+                    places.at[last].append(index)
                 scaled[last].add(number)
-    return tuple(sites.values())
+                if again and not (rule is not None and rule.across):
+                    places.again.add(node)
+    return found
 
 
 class _Holders:
@@ -61,6 +120,7 @@ class _Holders:
 
     def __init__(self, analysis: Analysis) -> None:
         self._analysis = analysis
+        self._held: dict[fx.Node, set[int]] = {}
 
     def groups(self, slot: Slot) -> set[int]:
         """Groups that vary along the slot."""
@@ -71,7 +131,21 @@ class _Holders:
 
     def held_by(self, node: fx.Node) -> set[int]:
         """Groups in the node's value, or in any value of several."""
-        return set().union(*map(self.groups, all_labels(self._analysis.context, node)))
+        if node not in self._held:
+            slots = all_labels(self._analysis.context, node)
+            self._held[node] = set().union(*map(self.groups, slots))
+        return self._held[node]
+
+    def reads(self, node: fx.Node, number: int) -> bool:
+        """Whether the node takes in channels of the group other than one by one."""
+        rule = find_rule(node.target) if node.op == "call_function" else None
+        if rule is not None and rule.across:
+            return True
+        if number not in self.held_by(node):
+            return any(
+                isinstance(node.meta.get("val"), kind) for kind in (torch.Tensor, tuple, list)
+            )
+        return self.mixes(node, number)
 
     def mixes(self, node: fx.Node, number: int) -> bool:
         """Whether a dense contraction reads the group that it writes (``x + conv(x)``).

@@ -1,4 +1,4 @@
-"""Where switches go: once behind each producer, after its affine, before the nonlinearity."""
+"""Where switches go: where zero is what removal is, after the affine, before the nonlinearity."""
 
 from __future__ import annotations
 
@@ -60,8 +60,88 @@ class Depthwise(nn.Module):
         return self.head(self.deep_norm(self.deep(x)).relu())
 
 
-def test_a_depthwise_convolution_is_not_scaled_again() -> None:
-    assert placed(Depthwise()) == {"conv.weight": ["batch_norm"]}
+def test_what_comes_last_on_the_way_is_scaled() -> None:
+    """The depthwise convolution and its norm have shifts of their own, which go too."""
+    assert placed(Depthwise()) == {"conv.weight": ["batch_norm_1"]}
+
+
+class Dense(nn.Module):
+    """Norms behind concatenations, each of another number of tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.more = nn.Conv2d(3, 6, 1), nn.Conv2d(6, 4, 3, padding=1)
+        self.one, self.two, self.head = nn.BatchNorm2d(6), nn.BatchNorm2d(10), Head(10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        x = torch.cat([x, self.more(self.one(x).relu())], 1)
+        return self.head(self.two(x).relu())
+
+
+class PreActivation(nn.Module):
+    """A residual stream that is read through norms alone, or at once by a convolution too."""
+
+    def __init__(self, *, direct: bool) -> None:
+        super().__init__()
+        self.stem, self.direct = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 5, 1) if direct else None
+        self.one, self.conv = nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, padding=1)
+        self.two, self.head = nn.BatchNorm2d(8), Head(8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        aside = 0.0 if self.direct is None else self.direct(x)
+        x = x + self.conv(self.one(x).relu())
+        return self.head(self.two(x).relu()) + (
+            aside if self.direct is None else aside.mean((2, 3))
+        )
+
+
+def test_norms_behind_concatenations_and_sums_are_scaled_in_place_of_the_producers() -> None:
+    assert placed(Dense()) == {
+        "stem.weight": ["batch_norm", "batch_norm_1"],
+        "more.weight": ["batch_norm_1"],
+    }
+    stream = placed(PreActivation(direct=False))
+    assert stream == {"stem.weight": ["batch_norm", "batch_norm_1"]}
+    # What a convolution reads at once must be scaled before.
+    assert placed(PreActivation(direct=True)) == {
+        "stem.weight": ["conv2d", "batch_norm", "batch_norm_1"]
+    }
+
+
+class PreNorm(nn.Module):
+    """A stream that layer norms read: they mix the channels, and shift each of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.norm = nn.Linear(8, 6), nn.LayerNorm(6)
+        self.up, self.down = nn.Linear(6, 7), nn.Linear(7, 6)
+        self.last, self.head = nn.LayerNorm(6), nn.Linear(6, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.embed(x)
+        x = x + self.down(self.up(self.norm(x)).relu())
+        return self.head(self.last(x))
+
+
+def test_norms_across_channels_are_scaled_beside_what_they_read() -> None:
+    assert placed(PreNorm())["embed.weight"] == ["linear", "layer_norm", "linear_2", "layer_norm_1"]
+
+
+def _shaken(model: nn.Module) -> nn.Module:
+    """With shifts that matter."""
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and value.ndim == 1:
+            nn.init.uniform_(value, 0.5, 1.5) if "var" in name else nn.init.normal_(value)
+    return model.eval()
+
+
+@pytest.mark.parametrize(
+    "model", [Depthwise(), Dense(), PreActivation(direct=False)], ids=lambda m: type(m).__name__
+)
+def test_switches_of_zeros_and_ones_are_the_cut_of_norms_too(model: nn.Module) -> None:
+    _switched_as_cut(_shaken(model), torch.randn(3, 3, 8, 8))
 
 
 class Residual(nn.Module):
@@ -202,8 +282,11 @@ class Fixed(nn.Module):
 )
 def test_switches_of_zeros_and_ones_are_the_cut(model: nn.Module) -> None:
     # Also what a unit tells the next step and the next layer, which no value of the graph shows.
-    x = torch.randn(3, 5, 6)
-    captured = capture(model.eval(), x)
+    _switched_as_cut(model.eval(), torch.randn(3, 5, 6))
+
+
+def _switched_as_cut(model: nn.Module, x: torch.Tensor) -> None:
+    captured = capture(model, x)
     analysis = analyse(captured.module)
     scores = {group.name: torch.rand(group.size) for group in analysis.groups}
     plan = choose(analysis, scores, "channels=0.5", method="random").plan
@@ -211,4 +294,6 @@ def test_switches_of_zeros_and_ones_are_the_cut(model: nn.Module) -> None:
     switches = {g.name: Fixed(torch.from_numpy(kept[g.channels]).float()) for g in analysis.groups}
     switched = copy.deepcopy(captured.module)
     InsertSwitches(sites=switch_sites(analysis), switches=switches)(switched)
-    torch.testing.assert_close(switched(x), shrink(captured, analysis, plan)(x))
+    cut = shrink(captured, analysis, plan)
+    torch.testing.assert_close(switched(x), cut(x), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(cut(x), captured.module(x), atol=1e-2)
