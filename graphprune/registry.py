@@ -35,12 +35,24 @@ class Registry:
     """Names and the objects behind them, from one entry-point group and from ``register``.
 
     A name that two parties claim is refused by every method, so that which of them is used never
-    depends on the order of installation.
+    depends on the order of installation. Where users name things of several registries in one
+    place, :meth:`share_names` makes a name in one of them a claim in all.
+
+    Attributes:
+        group: of entry points.
+        reserved: names that mean something else where these are used; nobody may claim them.
     """
 
-    def __init__(self, group: str) -> None:
+    def __init__(self, group: str, reserved: frozenset[str] = frozenset()) -> None:
         self.group = group
+        self.reserved = reserved
         self._registered: dict[str, Any] = {}
+        self._beside: list[Registry] = []
+
+    def share_names(self, other: Registry) -> None:
+        """From here on a name that both registries hold is claimed twice, in either of them."""
+        self._beside.append(other)
+        other._beside.append(self)
 
     def names(self) -> list[str]:
         """All registered names, sorted.
@@ -87,35 +99,39 @@ class Registry:
         """Register ``target`` as ``name`` for this process.
 
         Raises:
-            UsageError: ``name`` is malformed or already taken.
+            UsageError: ``name`` is malformed, reserved or already taken.
         """
         if not _NAME.fullmatch(name):
             raise UsageError(
                 f"{name!r} cannot be a name in {self.group}: "
                 "use letters, digits, '.', '_' and '-', and begin with a letter or digit"
             )
-        entries = self._entries()
-        new = _in_process(name, target)
-        if name in entries:
-            raise UsageError(self._claimed_twice(entries[name], new))
+        self._claims([(self, _in_process(name, target))])
         self._registered[name] = target
 
     def _entries(self) -> dict[str, Entry]:
-        found = list(_installed(self.group, tuple(sys.path)))
-        found += [_in_process(name, target) for name, target in self._registered.items()]
-        entries: dict[str, Entry] = {}
-        for entry in found:
-            if entry.name in entries:
-                raise UsageError(self._claimed_twice(entries[entry.name], entry))
-            entries[entry.name] = entry
-        return entries
+        claims = self._claims([])
+        return {name: entry for name, (registry, entry) in claims.items() if registry is self}
 
-    def _claimed_twice(self, first: Entry, second: Entry) -> str:
-        return (
-            f"{first.name!r} is claimed twice in {self.group}: "
-            f"by {first.target} from {first.distribution} "
-            f"and by {second.target} from {second.distribution}; uninstall or rename one of them"
-        )
+    def _claims(self, more: list[tuple[Registry, Entry]]) -> dict[str, tuple[Registry, Entry]]:
+        """Who holds each name, here and in registries beside this one; ``more`` come last."""
+        found = [(one, entry) for one in (self, *self._beside) for entry in one._found()]
+        claims: dict[str, tuple[Registry, Entry]] = {}
+        for registry, entry in [*found, *more]:
+            if entry.name in registry.reserved:
+                raise UsageError(
+                    f"{entry.name!r} cannot be a name in {registry.group}: it is reserved; "
+                    f"uninstall or rename {entry.target} from {entry.distribution}"
+                )
+            if entry.name in claims:
+                raise UsageError(_claimed_twice(claims[entry.name], (registry, entry)))
+            claims[entry.name] = registry, entry
+        return claims
+
+    def _found(self) -> list[Entry]:
+        """All registrations of this registry, whatever they clash with."""
+        here = [_in_process(name, target) for name, target in self._registered.items()]
+        return [*_installed(self.group, tuple(sys.path)), *here]
 
     def _unknown(self, name: str, known: list[str]) -> str:
         if not known:
@@ -127,6 +143,15 @@ class Registry:
             f"{name!r} is not registered in {self.group}; known are {', '.join(known)}, "
             "or give a path such as package.module:Name"
         )
+
+
+def _claimed_twice(first: tuple[Registry, Entry], second: tuple[Registry, Entry]) -> str:
+    groups = " and ".join(dict.fromkeys(registry.group for registry, _ in (first, second)))
+    by = [f"by {entry.target} from {entry.distribution}" for _, entry in (first, second)]
+    return (
+        f"{first[1].name!r} is claimed twice in {groups}: {' and '.join(by)}; "
+        "uninstall or rename one of them"
+    )
 
 
 @lru_cache
@@ -146,7 +171,11 @@ def _in_process(name: str, target: Any) -> Entry:
     return Entry(name, f"{kind.__module__}:{kind.__qualname__}", IN_PROCESS)
 
 
+DEFAULT_METHOD = "auto"
+"""Where channels are ranked by a criterion or by switches: whichever suits the data."""
+
 PASSES = Registry("graphprune.passes")
-CRITERIA = Registry("graphprune.criteria")
-SWITCHES = Registry("graphprune.switches")
+CRITERIA = Registry("graphprune.criteria", frozenset({DEFAULT_METHOD}))
+SWITCHES = Registry("graphprune.switches", frozenset({DEFAULT_METHOD}))
+CRITERIA.share_names(SWITCHES)
 EXPORTERS = Registry("graphprune.exporters")

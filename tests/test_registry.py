@@ -22,7 +22,7 @@ Install = Callable[..., None]
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     """Put the metadata of a distribution with entry points on the path, as an installer would."""
 
-    def put(distribution: str, **points: str) -> None:
+    def put(distribution: str, group: str = GROUP, **points: str) -> None:
         root = tmp_path / distribution
         info = root / f"{distribution}-1.5.dist-info"
         info.mkdir(parents=True)
@@ -30,7 +30,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
             f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.5\n"
         )
         lines = [f"{name} = {target}" for name, target in points.items()]
-        (info / "entry_points.txt").write_text("\n".join([f"[{GROUP}]", *lines, ""]))
+        (info / "entry_points.txt").write_text("\n".join([f"[{group}]", *lines, ""]))
         monkeypatch.syspath_prepend(str(root))
 
     return put
@@ -99,6 +99,47 @@ def test_two_distributions_claiming_a_name_are_refused_by_every_method(install: 
         with pytest.raises(UsageError, match=both) as caught:
             use()
         assert {"first 1.5", "second 1.5"} <= set(re.findall(r"\w+ 1\.5", str(caught.value)))
+
+
+def test_a_name_in_two_registries_that_share_names_is_refused_by_both(install: Install) -> None:
+    first, second = Registry(GROUP), Registry("graphprune.other_things")
+    install("one", ordered="collections:OrderedDict")
+    install("two", second.group, ordered="collections:Counter")
+    assert first.names() == second.names() == ["ordered"]
+    first.share_names(second)
+    for registry in (first, second):
+        with pytest.raises(UsageError, match=r"'ordered' is claimed twice in graphprune") as caught:
+            registry.names()
+        words = str(caught.value)
+        assert all(part in words for part in (first.group, second.group, "one 1.5", "two 1.5"))
+    with pytest.raises(UsageError, match="claimed twice"):
+        second.load("ordered")
+
+
+def test_a_name_of_a_registry_beside_cannot_be_registered() -> None:
+    first, second = Registry(GROUP), Registry("graphprune.other_things")
+    first.share_names(second)
+    second.register("mine", OrderedDict)
+    with pytest.raises(UsageError, match="'mine' is claimed twice in"):
+        first.register("mine", dict)
+    assert first.names() == []
+    assert second.load("mine") is OrderedDict
+
+
+def test_reserved_names_are_refused(install: Install) -> None:
+    registry = Registry(GROUP, frozenset({"auto"}))
+    with pytest.raises(UsageError, match=r"'auto' cannot be a name in .*: it is reserved"):
+        registry.register("auto", OrderedDict)
+    assert registry.names() == []
+    install("bold", auto="collections:OrderedDict")
+    with pytest.raises(UsageError, match=r"reserved; .* collections:OrderedDict from bold 1\.5"):
+        registry.load("auto")
+
+
+def test_a_switch_cannot_take_the_name_of_a_criterion() -> None:
+    for registry, name in ((SWITCHES, "l2"), (CRITERIA, "dirichlet"), (SWITCHES, "auto")):
+        with pytest.raises(UsageError, match=f"'{name}'"):
+            registry.register(name, OrderedDict)
 
 
 def test_an_installed_name_cannot_be_registered_again(install: Install) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 from graphprune.criteria.base import Criterion, needs_data
 from graphprune.errors import UsageError
 from graphprune.options import Spec, build
-from graphprune.registry import CRITERIA, SWITCHES
+from graphprune.registry import CRITERIA, DEFAULT_METHOD, SWITCHES
 from graphprune.switches.method import SwitchMethod
 
 Method = SwitchMethod | Criterion
-AUTO, LEARNED, WITHOUT_DATA = "auto", "dirichlet", "l2"
+AUTO, LEARNED, WITHOUT_DATA = DEFAULT_METHOD, "dirichlet", "l2"
 
 
 def make_method(text: str) -> Method:
