@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 from graphprune.capturing.capture import Captured
 from graphprune.errors import DataError, UsageError
+from graphprune.importance import handed_over
 from graphprune.importance.credibility import LEVEL
 from graphprune.importance.halves import InTurn, Sides, has_halves, interval
 from graphprune.importance.learn_config import LearnConfig
@@ -107,8 +108,8 @@ def learn_switches(  # noqa: PLR0913
     if not sites:
         return LearnResult({}, {}, {}, {}, [], 0.0, method)
     labelled, batches, examples = _survey(data)
-    method = method.with_spread() if config.spread else method
-    method = method.settled(teachable=labelled or loss is not None)
+    method = handed_over.with_spread(method) if config.spread else method
+    method = handed_over.settled(method, teachable=labelled or loss is not None)
     trained = method.weights == "trained"
     if trained and config.mode == "sequential":
         raise UsageError(
@@ -152,12 +153,14 @@ def learn_switches(  # noqa: PLR0913
                 half.update(learned)
             losses.flush()
             weights = network.weights() if trained else None
-    intervals = {group: _interval(group, switch, halves) for group, switch in switches.items()}
+    intervals = {
+        group: _interval(method, group, switch, halves) for group, switch in switches.items()
+    }
     return LearnResult(
-        scores={g: s.importance().float().cpu() for g, s in switches.items()},
-        uncertainties={g: s.uncertainty().float().cpu() for g, s in switches.items()},
+        scores={g: handed_over.importance(method, g, s) for g, s in switches.items()},
+        uncertainties={g: handed_over.uncertainty(method, g, s) for g, s in switches.items()},
         intervals={g: i.float().cpu() for g, i in intervals.items() if i is not None},
-        posteriors={g: s.posterior().float().cpu() for g, s in switches.items()},
+        posteriors={g: handed_over.posterior(method, g, s) for g, s in switches.items()},
         history=log.history,
         seconds=time.perf_counter() - started,
         method=method,
@@ -169,17 +172,18 @@ def learn_switches(  # noqa: PLR0913
 
 
 def _interval(
-    group: str, switch: Switch, halves: Sequence[dict[str, Switch]]
+    method: SwitchMethod, group: str, switch: Switch, halves: Sequence[dict[str, Switch]]
 ) -> torch.Tensor | None:
     """What the switch says itself, and as wide as its halves are apart."""
-    own = switch.interval(LEVEL)
+    own = handed_over.interval(method, group, switch, LEVEL)
     if not halves:
         return own
-    both = interval(switch.importance(), [half[group].importance() for half in halves], LEVEL)
+    found = [handed_over.importance(method, group, one[group]) for one in halves]
+    both = interval(handed_over.importance(method, group, switch), found, LEVEL)
     both = both.clamp(*switch.importance_range)
     if own is None:
         return both
-    return torch.stack([torch.minimum(own.cpu(), both)[0], torch.maximum(own.cpu(), both)[1]])
+    return torch.stack([torch.minimum(own, both)[0], torch.maximum(own, both)[1]])
 
 
 @dataclass(frozen=True)
@@ -239,7 +243,7 @@ class _Task:
                 kl = total_penalty(switches)
                 weight = self._kl_weight(step)
                 optimizer.param_groups[1]["weight_decay"] = self.method.decay * weight
-                if weight > 0:
+                if weight > 0 and kl.requires_grad:
                     (kl * weight).backward()
                 self.runtime.average_gradients(parameters)
                 optimizer.step()
@@ -323,6 +327,6 @@ def _make_switches(
     sizes = group_sizes(sites)
     batched = batch_first_groups(captured, sites)
     return {
-        group: method.switch(SwitchGroup(group, sizes[group], batched[group]))
+        group: handed_over.switch(method, SwitchGroup(group, sizes[group], batched[group]))
         for group in sorted(first, key=lambda name: first[name])
     }

@@ -6,6 +6,7 @@ from typing import Any
 
 from graphprune.criteria.base import Criterion, needs_data
 from graphprune.errors import UsageError
+from graphprune.importance import handed_over
 from graphprune.options import Spec, build
 from graphprune.registry import CRITERIA, DEFAULT_METHOD, SWITCHES
 from graphprune.switches.method import SwitchMethod
@@ -21,14 +22,7 @@ def make_method(text: str) -> Method:
         UsageError: there is no such method, or it refuses its options.
     """
     spec = Spec.parse(text)
-    made = build(_find(spec.name), spec)
-    if isinstance(made, SwitchMethod) or callable(getattr(made, "score", None)):
-        method: Method = made
-        return method
-    raise UsageError(
-        f"method {spec.name} is neither a SwitchMethod nor a criterion: it has no "
-        "score(evidence); see graphprune.switches.method and graphprune.criteria.base"
-    )
+    return handed_over.method(build(_find(spec.name), spec), spec.name)
 
 
 def resolve_method(method: str | Method, has_data: bool) -> tuple[Method, str]:
@@ -42,7 +36,10 @@ def resolve_method(method: str | Method, has_data: bool) -> tuple[Method, str]:
             return make_method(LEARNED), ""
         note = "no data given: channels were ranked by the L2 norm of their weights"
         return make_method(WITHOUT_DATA), note
-    found = make_method(method) if isinstance(method, str) else method
+    if isinstance(method, str):
+        found = make_method(method)
+    else:
+        found = handed_over.method(method, getattr(method, "__name__", type(method).__name__))
     if isinstance(found, SwitchMethod) and not has_data:
         raise UsageError(
             f"method {found.name} learns from data; give --data (data=), or use l2, l1 or random"
@@ -55,9 +52,9 @@ def resolve_method(method: str | Method, has_data: bool) -> tuple[Method, str]:
 
 
 def _find(name: str) -> Any:
-    switches, criteria = SWITCHES.names(), CRITERIA.names()
     if ":" in name:
         return CRITERIA.load(name)
+    switches, criteria = SWITCHES.names(), CRITERIA.names()
     if name in switches:
         return SWITCHES.load(name)
     if name in criteria:

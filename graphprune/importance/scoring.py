@@ -15,6 +15,7 @@ from graphprune.analysis.groups import Analysis, analyse
 from graphprune.capturing.capture import Captured
 from graphprune.criteria.base import Criterion, Evidence, needs_data
 from graphprune.errors import ModelError
+from graphprune.importance import handed_over
 from graphprune.importance.credibility import LEVEL, certainty, certainty_by_halves
 from graphprune.importance.halves import halves_of, interval
 from graphprune.importance.learn import LearnResult, learn_switches
@@ -98,12 +99,13 @@ def score_channels(  # noqa: PLR0913
             data too; their mean is the result of some kinds of switches whatever is said here.
 
     Raises:
-        UsageError: the method names no criterion, or one that needs data lacks them.
+        UsageError: the method names no criterion, or one that needs data lacks them; or what it
+            hands over is not what it should be, see :mod:`graphprune.importance.handed_over`.
     """
     method, _ = resolve_method(method, data is not None)
     if not isinstance(method, SwitchMethod):
         evidence = Evidence(analysis, captured, data, loss, learn.seed, progress)
-        by_group = method.score(evidence)
+        by_group = handed_over.scores(method, evidence)
         measured = _by_halves(method, evidence, by_group) if intervals else {}
         return Scores(by_group, method.name, notes=tuple(evidence.notes), measured=measured)
     assert data is not None
@@ -112,7 +114,7 @@ def score_channels(  # noqa: PLR0913
         captured,
         sites,
         data,
-        method.prepared(analysis),
+        handed_over.prepared(method, analysis),
         config=replace(learn, intervals=learn.intervals and intervals),
         loss=loss,
         progress=progress,
@@ -156,10 +158,12 @@ def _by_halves(
     loaders = halves_of(evidence.data, generator)
     try:
         with torch.random.fork_rng():
-            halves = [criterion.score(replace(evidence, data=half, notes=[])) for half in loaders]
+            given = [criterion.score(replace(evidence, data=half, notes=[])) for half in loaders]
     except Exception:  # noqa: BLE001 - a plug-in need not bear to be asked again
         return {}
-    if not halves:
+    halves = [handed_over.by_group(criterion, one, evidence.analysis) for one in given]
+    finite = all(torch.isfinite(one).all() for half in halves for one in half.values())
+    if not halves or not finite:
         return {}
     return {
         name: interval(scores, [half[name] for half in halves], LEVEL)

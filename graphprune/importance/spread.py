@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from graphprune.errors import TargetError, UsageError
+from graphprune.importance import handed_over
 from graphprune.importance.methods import Method, make_method
 from graphprune.registry import SWITCHES
 from graphprune.switches.base import Switch
@@ -32,8 +33,9 @@ def require_spread(method: SwitchMethod, switches: Iterable[Switch]) -> None:
 
     Raises:
         TargetError: one does not.
+        UsageError: one answers something else.
     """
-    if any(switch.below(_ANY) is None for switch in switches):
+    if any(handed_over.below(method, switch, _ANY) is None for switch in switches):
         raise _unfit(f"as it is set, {method.name} learns no spread")
 
 
@@ -46,14 +48,16 @@ def _unfit(what: str) -> TargetError:
 
 def _fit() -> list[str]:
     """Registered kinds of switches that answer, of those that can be asked without a model."""
-    found = []
-    for name in SWITCHES.names():
-        try:
-            method = make_method(name)
-            assert isinstance(method, SwitchMethod)
-            switch = method.with_spread().switch(SwitchGroup("any", 2, batched=True))
-        except UsageError:
-            continue
-        if switch.below(_ANY) is not None:
-            found.append(name)
-    return found
+    return [name for name in SWITCHES.names() if _answers(name)]
+
+
+def _answers(name: str) -> bool:
+    try:
+        method = make_method(name)
+        if not isinstance(method, SwitchMethod):
+            return False
+        method = handed_over.with_spread(method)
+        switch = handed_over.switch(method, SwitchGroup("any", 2, batched=True))
+        return handed_over.below(method, switch, _ANY) is not None
+    except UsageError:  # it may be broken, which is nothing to those who asked for another
+        return False

@@ -47,6 +47,8 @@ class SwitchMethod(ABC):
     def __post_init__(self) -> None:
         if self.weights not in ("frozen", "trained"):
             raise UsageError(f"unknown weights '{self.weights}'; use frozen or trained")
+        if not isinstance(getattr(self, "name", None), str):
+            raise UsageError(f"{type(self).__name__} has no name; give its class a text as `name`")
         require_positive(self.name, weights_lr=self.weights_lr)
 
     @property

@@ -1,0 +1,272 @@
+"""What plug-ins hand over wrongly is an error of one line that names them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from planted import planted_plain
+from torch import nn
+from torch.utils.data import DataLoader
+
+from graphprune.criteria.base import Evidence
+from graphprune.errors import TargetError, UsageError
+from graphprune.importance import spread
+from graphprune.importance.learn import LearnConfig, learn_switches
+from graphprune.importance.methods import make_method, resolve_method
+from graphprune.importance.scoring import score_channels
+from graphprune.importance.spread import check_auto
+from graphprune.registry import SWITCHES
+from graphprune.switches.base import Switch
+from graphprune.switches.method import SwitchGroup, SwitchMethod
+from graphprune.switches.placement import switch_sites
+
+
+class Scale(Switch):
+    """A plain scale of each channel."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.scale = nn.Parameter(torch.ones(size))
+
+    def sample(self, examples: int | None = None) -> torch.Tensor:
+        return self.scale if examples is None else self.scale.expand(examples, self.size)
+
+    def mean(self) -> torch.Tensor:
+        return self.scale
+
+    def penalty(self) -> torch.Tensor:
+        return self.scale.sum()
+
+    def uncertainty(self) -> torch.Tensor:
+        return torch.zeros(self.size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Theirs(SwitchMethod):
+    """Of someone else's: a scale of which some answers are replaced."""
+
+    name: ClassVar[str] = "theirs"
+    step: ClassVar[float] = 0.05
+    answers: Any = None
+
+    def switch(self, group: SwitchGroup) -> Switch:
+        made: Switch = Scale(group.size)
+        for name, answer in (self.answers or {}).items():
+            object.__setattr__(made, name, lambda *given, answer=answer: answer(made))
+        return made
+
+
+class PerExample(Scale):
+    def __init__(self, size: int) -> None:
+        Switch.__init__(self, size, per_example=True)
+        self.scale = nn.Parameter(torch.ones(size))
+
+    def sample(self, examples: int | None = None) -> torch.Tensor:
+        return self.scale
+
+
+class Unfinished(Switch):
+    def sample(self, examples: int | None = None) -> torch.Tensor:
+        return torch.ones(self.size)
+
+
+def learn(method: Any) -> Any:
+    planted = planted_plain()
+    config = LearnConfig(max_steps=2)
+    return score_channels(planted.captured, planted.analysis, method, planted.data, learn=config)
+
+
+Answer = Callable[[Any], object]
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "words"),
+    [
+        ("sample", lambda s: s.scale[1:], r"sample\(None\) gave a float32 tensor of shape \(\d+,"),
+        ("sample", lambda s: s.scale.detach(), r"sample\(None\) gave .* without a gradient"),
+        ("sample", lambda s: None, r"sample\(None\) gave None; expected real numbers"),
+        ("mean", lambda s: s.scale.sum(), r"mean\(\) gave a float32 tensor of shape \(\)"),
+        ("penalty", lambda s: s.scale, r"penalty\(\) gave .* expected .* of shape \(\)"),
+        ("penalty", lambda s: 0.0, r"penalty\(\) gave a float"),
+        ("penalty", lambda s: 1 / 0, r"penalty\(\) raised ZeroDivisionError"),
+        (
+            "importance",
+            lambda s: s.scale[:3],
+            r"importance\(\) of group conv1.weight gave .*\(3,\)",
+        ),
+        ("importance", lambda s: s.scale * torch.nan, r"8 of 8 numbers that are not finite"),
+        ("uncertainty", lambda s: torch.zeros(1), r"uncertainty\(\) of group conv1.weight gave"),
+        ("posterior", lambda s: torch.zeros(2, 1), r"posterior\(\) .*expected .*\(\.\.\., 8\)"),
+        ("interval", lambda s: torch.zeros(s.size), r"interval\(level\) .*expected .*\(2, 8\)"),
+        ("interval", lambda s: [0.0, 1.0], r"interval\(level\) of group conv1.weight gave a list"),
+    ],
+)
+def test_a_switch_that_answers_wrongly_is_named(name: str, answer: Answer, words: str) -> None:
+    with pytest.raises(UsageError, match=f"method theirs: .*{words}") as caught:
+        learn(Theirs(answers={name: answer}))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("switch", "words"),
+    [
+        (lambda group: nn.Linear(1, 1), r"switch\(group\) gave a Linear; expected a graphprune"),
+        (lambda group: None, r"switch\(group\) gave None"),
+        (lambda group: Scale(1), r"gave a switch of 1 channels; expected group.size, 8"),
+        (lambda group: Unfinished(group.size), r"raised TypeError: Can't instantiate abstract"),
+        (lambda group: PerExample(group.size), r"sample\(2\) gave .*; expected .* \(2, 8\)"),
+    ],
+)
+def test_what_is_no_switch_is_refused(
+    switch: Callable[[SwitchGroup], Any], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Theirs, "switch", lambda self, group: switch(group))
+    with pytest.raises(UsageError, match=f"method theirs: .*{words}"):
+        learn(Theirs())
+
+
+@pytest.mark.parametrize("name", ["prepared", "settled"])
+def test_a_method_that_forgets_to_return_itself(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Theirs, name, lambda self, *given, **named: None)
+    with pytest.raises(UsageError, match=rf"method theirs: {name}\(.*gave None; expected a Switch"):
+        learn(Theirs())
+
+
+def test_a_penalty_of_nothing_needs_no_gradient() -> None:
+    assert learn(Theirs(answers={"penalty": lambda switch: torch.zeros(())})).by_group
+
+
+def test_trying_switches_out_draws_nothing_for_the_caller() -> None:
+    planted = planted_plain()
+    before = torch.get_rng_state()
+    learn_switches(
+        planted.captured,
+        switch_sites(planted.analysis),
+        planted.data,
+        config=LearnConfig(max_steps=1),
+    )
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+class Scores:
+    """A criterion that answers with what it is given."""
+
+    name: Any = "theirs"
+
+    def __init__(self, answer: Callable[[Evidence, int], object]) -> None:
+        self.answer = answer
+
+    def score(self, evidence: Evidence) -> Any:
+        return self.answer(evidence, 0)
+
+
+def scored(evidence: Evidence, change: Callable[[torch.Tensor], object]) -> dict[str, object]:
+    return {g.name: change(torch.arange(g.size).float()) for g in evidence.analysis.groups}
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda e, n: None, r"score\(evidence\) gave None; expected a dict of tensors"),
+        (lambda e, n: {}, r"gave no scores of group conv1.weight; expected those of every group"),
+        (lambda e, n: scored(e, torch.Tensor.tolist), r"conv1.weight gave a list; expected real"),
+        (lambda e, n: scored(e, lambda v: v[1:]), r"shape \(7,\); expected .* shape \(8,\)"),
+        (lambda e, n: scored(e, lambda v: v * torch.inf), r"8 of 8 numbers that are not finite"),
+        (lambda e, n: scored(e, lambda v: v > 1), r"gave a bool tensor"),
+        (lambda e, n: {}["inner"], r"score\(evidence\) raised KeyError: 'inner'"),
+    ],
+)
+def test_a_criterion_that_answers_wrongly_is_named(
+    answer: Callable[[Evidence, int], object], words: str
+) -> None:
+    with pytest.raises(UsageError, match=f"method theirs: .*{words}") as caught:
+        learn(Scores(answer))
+    assert "\n" not in str(caught.value)
+
+
+class Shrinking:
+    """A criterion that gives fewer scores for halves of the data, or none that are finite."""
+
+    name, needs_data = "theirs", True
+
+    def __init__(self, of_half: Callable[[torch.Tensor], object]) -> None:
+        self.of_half, self.whole = of_half, None
+
+    def __deepcopy__(self, memo: Any) -> Shrinking:
+        return self
+
+    def score(self, evidence: Evidence) -> Any:
+        self.whole = self.whole or evidence.data
+        half = evidence.data is not self.whole
+        return scored(evidence, self.of_half if half else lambda values: values)
+
+
+def score_halves(criterion: Shrinking) -> Any:
+    planted = planted_plain()
+    pairs = [
+        (x, y) for (inputs,), target in planted.data for x, y in zip(inputs, target, strict=True)
+    ]
+    data = DataLoader(pairs, batch_size=8, shuffle=True)  # type: ignore[arg-type]
+    return score_channels(planted.captured, planted.analysis, criterion, data, learn=LearnConfig())
+
+
+def test_scores_of_a_half_that_have_another_shape_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"method theirs: .* shape \(7,\); expected .*\(8,\)"):
+        score_halves(Shrinking(lambda values: values[1:]))
+
+
+def test_scores_of_a_half_that_are_not_finite_give_no_intervals() -> None:
+    assert score_halves(Shrinking(lambda values: values + 1)).measured
+    assert not score_halves(Shrinking(lambda values: values * torch.nan)).measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nameless(SwitchMethod):
+    step: ClassVar[float] = 0.05
+
+    def switch(self, group: SwitchGroup) -> Switch:
+        return Scale(group.size)
+
+
+class NamelessScores:
+    def score(self, evidence: Evidence) -> dict[str, torch.Tensor]:
+        return {}
+
+
+def test_methods_without_a_name_and_classes_are_refused() -> None:
+    for path in ("Nameless", "NamelessScores"):
+        with pytest.raises(UsageError, match=f"{path} has no name"):
+            make_method(f"{__name__}:{path}")
+    with pytest.raises(UsageError, match="NamelessScores has no name"):
+        resolve_method(NamelessScores(), has_data=True)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"method Theirs is a class; give an instance, Theirs\(\)"):
+        resolve_method(Theirs, has_data=True)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="neither a SwitchMethod nor a criterion"):
+        resolve_method(3, has_data=True)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        NamelessScores,
+        lambda: Theirs(answers={"below": lambda switch: torch.ones(5)}),
+        lambda: Theirs(answers={"sample": lambda switch: None}),
+        lambda: Theirs(answers={"below": lambda switch: {}["inner"]}),
+    ],
+)
+def test_a_broken_switch_of_others_does_not_hide_why_auto_is_refused(
+    broken: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = SWITCHES.names()
+    monkeypatch.setattr(SWITCHES, "names", lambda: [*names, "broken"])
+    make = make_method
+    monkeypatch.setattr(
+        spread, "make_method", lambda name: broken() if name == "broken" else make(name)
+    )
+    with pytest.raises(TargetError, match=r"use .*dirichlet.* with --data") as caught:
+        check_auto(make("l2"), "local")
+    assert "broken" not in str(caught.value)
