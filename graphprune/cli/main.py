@@ -83,6 +83,8 @@ def list_passes(debug: bool) -> None:
 def list_methods(debug: bool) -> None:
     """List the ways to rank channels that are installed, built-in and from plug-ins.
 
+    Those that cannot be imported are named with the reason.
+
     \b
     Examples:
       graphprune methods
@@ -90,16 +92,24 @@ def list_methods(debug: bool) -> None:
       graphprune compress model.pt2 --method 'obd{probes=4}' --data train.npz -o out/
     """
     from graphprune.criteria.base import needs_data
+    from graphprune.errors import UsageError
     from graphprune.registry import CRITERIA, SWITCHES
 
+    broken = []
     table = Table("name", "data", "from", "what", box=None)
     for registry in (SWITCHES, CRITERIA):
         for entry in registry.entries():
-            method = registry.load(entry.name)
+            try:
+                method = registry.load(entry.name)
+            except UsageError as error:  # the others are none the worse for it
+                broken.append(str(error))
+                continue
             uses = "learns" if registry is SWITCHES else "needs" if needs_data(method) else ""
             first = (inspect.getdoc(method) or "").partition("\n")[0]
             table.add_row(entry.name, uses, entry.distribution, one_line(first))
     output_console().print(table)
+    for line in broken:
+        click.echo(f"broken: {line}")
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from importlib.metadata import version
 import pytest
 from click.testing import Result
 
-from graphprune.registry import CRITERIA, SWITCHES
+from graphprune.registry import CRITERIA, SWITCHES, Entry, Registry
 
 Run = Callable[..., Result]
 
@@ -58,6 +58,23 @@ def test_methods_lists_what_ranks_channels_and_what_needs_data(run: Run) -> None
     assert lines["dirichlet"][1] == "learns"
     assert lines["fisher"][1] == "needs"
     assert lines["l2"][1] == "graphprune"
+
+
+def test_methods_names_a_broken_plug_in_and_lists_the_others(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = Entry("sad", "no_such_module_xyz:Sad", "sad-prune 0.1")
+    found = Registry._found
+    monkeypatch.setattr(
+        Registry, "_found", lambda self: [*found(self), *([lost] if self is SWITCHES else [])]
+    )
+    result = run("methods")
+    assert result.exit_code == 0
+    names = {line.split()[0] for line in result.stdout.splitlines()[1:]}
+    assert names >= {*SWITCHES.names(), *CRITERIA.names()} - {"sad"}
+    last = result.stdout.splitlines()[-1]
+    assert last.startswith("broken: graphprune.switches 'sad' from sad-prune 0.1")
+    assert "no module named 'no_such_module_xyz'" in last
 
 
 def test_inspect_json(run: Run) -> None:
