@@ -13,6 +13,8 @@ import pytest
 
 from graphprune.cli import cli
 from graphprune.passes import make_pass
+from graphprune.switches.base import Switch
+from graphprune.switches.method import SwitchMethod
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -83,6 +85,18 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in _LINK.findall(prose):
         if not target.startswith("http") and not target.endswith("results.md"):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_a_switch_is_a_file_of_40_lines() -> None:
+    (file,) = [text for _, text in blocks(ROOT / "docs/writing-a-switch.md") if "# file:" in text]
+    assert len(file.splitlines()) <= 40
+
+
+def test_the_page_on_switches_names_all_that_a_switch_may_answer() -> None:
+    page = (ROOT / "docs/writing-a-switch.md").read_text()
+    own = {name for kind in (Switch, SwitchMethod) for name in vars(kind) if name[0] != "_"}
+    missing = {name for name in own - {"forward"} if f"`{name}" not in page}
+    assert missing <= {"name", "weights_lr"}
 
 
 @pytest.mark.parametrize(
