@@ -20,8 +20,10 @@ from graphprune.partial.compress import compress_parts
 from graphprune.partial.result import PartialCompressed
 from graphprune.preconditions import check_asked
 from graphprune.run import begin
+from graphprune.training.gradients import learning
 
 
+@learning()
 def compress(  # noqa: PLR0913 - the one call that users type; the rest is in the config
     model: nn.Module | torch.export.ExportedProgram,
     example_inputs: Any,

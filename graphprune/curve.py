@@ -22,6 +22,7 @@ from graphprune.io import Loss
 from graphprune.partial.asked import whole_graph_for
 from graphprune.run import Run, begin
 from graphprune.training.evaluate import evaluate
+from graphprune.training.gradients import learning
 
 CONTROLS = ("l2", "random")
 FRACTIONS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
@@ -106,6 +107,7 @@ class Curve:
         return {"kind": self.kind, "dense": self.dense, "points": points}
 
 
+@learning()
 def draw_curve(
     model: nn.Module | torch.export.ExportedProgram,
     example_inputs: Any,

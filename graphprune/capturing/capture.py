@@ -87,6 +87,7 @@ def normalise_inputs(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, An
     )
 
 
+@torch.inference_mode(False)  # what is made inside it could never be learned from
 def capture(model: torch.nn.Module | Any, example_inputs: Any, *, dynamic: bool = True) -> Captured:
     """Capture ``model`` in evaluation mode with torch.export.
 

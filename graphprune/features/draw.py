@@ -30,6 +30,7 @@ from graphprune.partial.asked import whole_graph_for
 from graphprune.preconditions import check_values
 from graphprune.progress import Progress
 from graphprune.training.feed import Feed, prepared
+from graphprune.training.gradients import learning
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class FeatureConfig:
             raise UsageError("a token grid is EXTRA+HEIGHTxWIDTH, such as 1+14x14")
 
 
+@learning()
 def draw_features(  # noqa: PLR0913
     model: nn.Module | torch.export.ExportedProgram,
     example_inputs: Any,

@@ -17,6 +17,7 @@ from graphprune.errors import GraphpruneError, UsageError
 from graphprune.io.text import reason
 from graphprune.switches.base import Switch
 from graphprune.switches.method import SwitchGroup, SwitchMethod
+from graphprune.training.gradients import learning
 
 T = TypeVar("T")
 _EXAMPLES = 2
@@ -83,7 +84,7 @@ def switch(asked: SwitchMethod, group: SwitchGroup) -> Switch:
             f"method {asked.name}: switch(group) gave a switch of {given.size} channels; "
             f"expected group.size, {group.size}"
         )
-    with torch.random.fork_rng(), torch.enable_grad():
+    with torch.random.fork_rng(), learning():
         _try_out(asked, given)
     return given
 

@@ -27,7 +27,7 @@ from graphprune.switches.method import SwitchGroup, SwitchMethod
 from graphprune.switches.network import SwitchedNetwork, batch_first_groups
 from graphprune.switches.sites import SwitchSite, group_sizes
 from graphprune.training.devices import Batch, Runtime
-from graphprune.training.gradients import differentiating
+from graphprune.training.gradients import differentiating, learning
 
 _GROWING = 0.5
 """Share of the steps after which a penalty that holds a budget has its full weight."""
@@ -69,6 +69,7 @@ class LearnResult:
     penalty_share: float = 1.0
 
 
+@learning()
 def learn_switches(  # noqa: PLR0913
     captured: Captured,
     sites: Sequence[SwitchSite],

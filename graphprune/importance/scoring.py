@@ -28,6 +28,7 @@ from graphprune.switches.method import SwitchMethod
 from graphprune.switches.placement import switch_sites
 from graphprune.training.devices import Batch, Runtime
 from graphprune.training.feed import Feed
+from graphprune.training.gradients import learning
 
 _WORTH_TELLING = 0.9
 """Of its weight that a penalty keeps: below this the user is told."""
@@ -74,6 +75,7 @@ class Scores:
         return len(self.learned.history) if self.learned is not None else 0
 
 
+@learning()
 def score_channels(  # noqa: PLR0913
     captured: Captured,
     analysis: Analysis,

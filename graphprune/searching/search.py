@@ -20,6 +20,7 @@ from graphprune.preconditions import check_asked
 from graphprune.run import Run, begin
 from graphprune.searching.allocate import Allocator
 from graphprune.searching.trials import Contender, Trial, TrialConfig, Trials
+from graphprune.training.gradients import learning
 
 SHOWN = 5
 """Allocations that the report shows, besides the plain one that `compress` would have taken."""
@@ -47,6 +48,7 @@ class SearchConfig:
                 raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}")
 
 
+@learning()
 def search(  # noqa: PLR0913 - the arguments of compress, which users know
     model: nn.Module | torch.export.ExportedProgram,
     example_inputs: Any,

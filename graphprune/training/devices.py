@@ -65,7 +65,7 @@ class Runtime:
         for batch in data:
             waiting.append(batch)
             if len(waiting) == self.processes:
-                mine = waiting[self.rank]
+                mine = pytree.tree_map_only(torch.Tensor, _learnable, waiting[self.rank])
                 yield send_to_device(mine, self.device, non_blocking=True)  # type: ignore[no-untyped-call]
                 waiting.clear()
 
@@ -85,6 +85,11 @@ class Runtime:
             for tensor in tensors:
                 mean = self._accelerator.reduce(tensor, reduction="mean")  # type: ignore[no-untyped-call]
                 tensor.copy_(mean)
+
+
+def _learnable(tensor: torch.Tensor) -> torch.Tensor:
+    """One that autograd may keep: a copy of what was made in inference mode."""
+    return tensor.clone() if tensor.is_inference() else tensor
 
 
 def _default_precision() -> str | None:

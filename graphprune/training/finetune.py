@@ -15,7 +15,7 @@ from torch import nn
 from graphprune.errors import DataError, UsageError
 from graphprune.progress import LossLog, Progress
 from graphprune.training.devices import Batch, Runtime, module_device, move, run_module
-from graphprune.training.gradients import differentiating
+from graphprune.training.gradients import differentiating, learning
 from graphprune.training.objective import Objective
 
 
@@ -80,6 +80,7 @@ class FinetuneResult:
     seconds: float
 
 
+@learning()
 def finetune(
     module: nn.Module,
     data: Iterable[Batch],

@@ -1,4 +1,4 @@
-"""Errors of differentiation, said for the user."""
+"""Gradients: on for whoever learns, and their errors said for the user."""
 
 from __future__ import annotations
 
@@ -9,6 +9,16 @@ import torch
 
 from graphprune.errors import TrainingError
 from graphprune.io.text import reason
+
+
+@contextlib.contextmanager
+def learning() -> Iterator[None]:
+    """Inside the block gradients are on, whatever the caller has turned off; a decorator too.
+
+    Users put ``torch.no_grad()`` or ``inference_mode()`` around all that they do with a model.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
 
 
 @contextlib.contextmanager

@@ -40,6 +40,7 @@ from graphprune.progress import Progress
 from graphprune.shrinking.keep import Keep
 from graphprune.training.devices import Batch, Runtime, moved, run_module
 from graphprune.training.feed import call_arguments, count_examples
+from graphprune.training.gradients import learning
 from graphprune.training.least_squares import Fit, is_affine, least_squares
 from graphprune.training.lockstep import Ahead, Span, Walk, next_in_span
 
@@ -87,6 +88,7 @@ class Reconstruction:
         return done if self.kept else f"{done}, so the weights were left as they were cut"
 
 
+@learning()
 def reconstruct(
     small: Captured,
     analysis: Analysis,
