@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch.utils import _pytree as pytree
 
 from graphprune.capturing.capture import Captured
 from graphprune.errors import DataError, UsageError
@@ -19,6 +18,7 @@ from graphprune.importance.halves import InTurn, Sides, has_halves, interval
 from graphprune.importance.learn_config import LearnConfig
 from graphprune.importance.penalty_limit import heaviest_weight
 from graphprune.importance.spread import require_spread
+from graphprune.importance.survey import one_pass, survey
 from graphprune.io.loss import Loss, default_loss
 from graphprune.progress import LossLog, Progress
 from graphprune.switches.base import Switch, total_penalty
@@ -108,7 +108,8 @@ def learn_switches(  # noqa: PLR0913
     started = time.perf_counter()
     if not sites:
         return LearnResult({}, {}, {}, {}, [], 0.0, method)
-    labelled, batches, examples = _survey(data)
+    with torch.random.fork_rng():  # a loader draws a seed whenever it is read
+        labelled, batches, examples = survey(captured, data)
     method = handed_over.with_spread(method) if config.spread else method
     method = handed_over.settled(method, teachable=labelled or loss is not None)
     trained = method.weights == "trained"
@@ -228,7 +229,7 @@ class _Task:
         fit_of = self._mirrored if self.method.antithetic else self._fit
         step = 0
         while step < self.steps:
-            for number, (inputs, target) in enumerate(self.runtime.batches(data)):
+            for number, (inputs, target) in enumerate(self.runtime.batches(one_pass(data))):
                 sides.turn(number % self.sides)
                 optimizer = optimizers[number % self.sides]
                 optimizer.zero_grad(set_to_none=True)
@@ -298,25 +299,6 @@ class _Task:
         return weight * share / self.examples
 
 
-def _survey(data: Iterable[Batch]) -> tuple[bool, int, int]:
-    """Whether there are labels, the number of batches, and the number of examples N."""
-    first = next(iter(data), None)
-    if first is None:
-        raise DataError("there is no data to learn from; give at least one batch")
-    labelled = first[1] is not None
-    dataset = getattr(data, "dataset", None)
-    if isinstance(data, Sized) and isinstance(dataset, Sized):
-        return labelled, len(data), len(dataset)
-    batches = examples = 0
-    for inputs, _ in data:
-        leaves = pytree.tree_leaves(inputs)
-        batches += 1
-        examples += int(next(t.shape[0] for t in leaves if isinstance(t, torch.Tensor)))
-    if batches == 0:
-        raise DataError("the data can be read only once; give a DataLoader or a list of batches")
-    return labelled, batches, examples
-
-
 def _make_switches(
     captured: Captured, sites: Sequence[SwitchSite], method: SwitchMethod
 ) -> dict[str, Switch]:
@@ -327,7 +309,8 @@ def _make_switches(
         first[site.group] = min(order[site.node], first.get(site.group, len(order)))
     sizes = group_sizes(sites)
     batched = batch_first_groups(captured, sites)
-    return {
-        group: handed_over.switch(method, SwitchGroup(group, sizes[group], batched[group]))
-        for group in sorted(first, key=lambda name: first[name])
-    }
+    with torch.random.fork_rng():
+        return {
+            group: handed_over.switch(method, SwitchGroup(group, sizes[group], batched[group]))
+            for group in sorted(first, key=lambda name: first[name])
+        }

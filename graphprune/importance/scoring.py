@@ -107,7 +107,8 @@ def score_channels(  # noqa: PLR0913
     method, _ = resolve_method(method, data is not None)
     if not isinstance(method, SwitchMethod):
         evidence = Evidence(analysis, captured, data, loss, learn.seed, progress)
-        by_group = handed_over.scores(method, evidence)
+        with torch.random.fork_rng():  # a loader draws a seed whenever it is read
+            by_group = handed_over.scores(method, evidence)
         measured = _by_halves(method, evidence, by_group) if intervals else {}
         return Scores(by_group, method.name, notes=tuple(evidence.notes), measured=measured)
     assert data is not None

@@ -63,11 +63,21 @@ def call_arguments(captured: Captured, inputs: Any) -> Inputs:
 
 
 def count_examples(captured: Captured, inputs: Inputs) -> int:
-    """How many examples a batch of (args, kwargs) holds."""
+    """How many examples a batch of (args, kwargs) holds.
+
+    Raises:
+        DataError: no tensor among them has a dimension for examples.
+    """
     leaves = tensor_leaves(inputs)
     pairs = zip(leaves, captured.batch_dims, strict=False)
     sizes = [leaf.shape[d] for leaf, d in pairs if d is not None and leaf.ndim > d]
-    return int(sizes[0] if sizes else leaves[0].shape[0])
+    sizes = sizes or [leaf.shape[0] for leaf in leaves if leaf.ndim]
+    if not sizes:
+        raise DataError(
+            "nobody can tell how many examples a batch holds: its inputs are single numbers; "
+            "give them a batch dimension"
+        )
+    return int(sizes[0])
 
 
 def prepared(data: Any, captured: Captured, batch_size: int, loss: Loss | None) -> Feed:

@@ -74,6 +74,7 @@ def _learn(**config: object) -> _Told:
     told = _Told()
     learn = LearnConfig(**{"epochs": 1, "intervals": False, **config})  # type: ignore[arg-type]
     learn_switches(captured, sites, data, _Recording(told=told), config=learn)
+    del told.draws[:2]  # one of each switch, tried out before anything is learned
     return told
 
 
