@@ -18,25 +18,28 @@ from graphprune.training.devices import move
 
 
 class _Moments:
-    """Sums over the elements of each channel at one place: float64, shape (4, D).
+    """Sums over the elements of each channel at one place: float64, shape (5, D).
 
-    They are the number of elements, and the sums of ``|a|``, ``a`` and ``a`` squared.
+    They are the number of elements, and the sums of ``|a|``, of ``|a|`` squared, and of the real
+    and the imaginary part of ``a``.
     """
 
     def __init__(self, place: Place, device: torch.device) -> None:
         self.group = place.group
         self._place = place
-        self.sums = torch.zeros(4, place.size, dtype=torch.float64, device=device)
+        self.sums = torch.zeros(5, place.size, dtype=torch.float64, device=device)
 
     def add(self, values: torch.Tensor) -> None:
         """Count the elements of a value in, unless nobody knows where its channels lie."""
         index, size = self._place.at(values.shape), self._place.size
         if index is None:
             return
-        values, index = values.double(), index.to(values.device)
-        ones = torch.ones((), dtype=values.dtype, device=values.device).expand(values.shape)
-        kinds = (ones, values.abs(), values, values.square())
-        self.sums += torch.stack([sum_by_channel(k, index, size) for k in kinds])
+        parts = [values.real, values.imag] if values.is_complex() else [values]
+        sizes, index = values.abs().double(), index.to(values.device)
+        ones = torch.ones((), dtype=torch.float64, device=values.device).expand(values.shape)
+        kinds = (ones, sizes, sizes.square(), *(part.double() for part in parts))
+        found = torch.stack([sum_by_channel(k, index, size) for k in kinds])
+        self.sums[: len(kinds)] += found
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,8 @@ class ActivationMean:
         runs.runtime.average([one.sums for one in moments])
         found: dict[str, torch.Tensor] = {}
         for one in moments:
-            values = self._figure(*one.sums.cpu())
+            count, sizes, squares, *parts = one.sums.cpu()
+            values = self._figure(count, sizes, squares, torch.stack(parts))
             found[one.group] = found.get(one.group, torch.zeros_like(values)) + values
         return for_every_channel(evidence.analysis, found, evidence)
 
@@ -93,10 +97,10 @@ class ActivationMean:
         return [one for found in by_node.values() for one in found]
 
     def _figure(
-        self, count: torch.Tensor, sizes: torch.Tensor, first: torch.Tensor, second: torch.Tensor
+        self, count: torch.Tensor, sizes: torch.Tensor, squares: torch.Tensor, parts: torch.Tensor
     ) -> torch.Tensor:
         """The score at one place, (D,); 0 for channels that are not there."""
-        del first, second
+        del squares, parts
         return sizes / count.clamp(min=1)
 
 
@@ -104,17 +108,17 @@ class ActivationMean:
 class ActivationVariance(ActivationMean):
     """Variance of activations over examples and positions, summed over the places that read it.
 
-    ``sum over places of mean(a_j^2) - mean(a_j)^2``. The other baseline of Molchanov et al. (2017),
-    section 2.2, who take the standard deviation of one layer's activations; variances are what can
-    be summed over places. A channel that is constant could be folded into the biases of its
-    consumers. Blind as :class:`ActivationMean` is to what consumers make of a channel.
+    ``sum over places of mean(|a_j|^2) - |mean(a_j)|^2``. The other baseline of Molchanov et al.
+    (2017), section 2.2, who take the standard deviation of one layer's activations; variances are
+    what can be summed over places. A channel that is constant could be folded into the biases of
+    its consumers. Blind as :class:`ActivationMean` is to what consumers make of a channel.
     """
 
     name: ClassVar[str] = "activation-var"
 
     def _figure(
-        self, count: torch.Tensor, sizes: torch.Tensor, first: torch.Tensor, second: torch.Tensor
+        self, count: torch.Tensor, sizes: torch.Tensor, squares: torch.Tensor, parts: torch.Tensor
     ) -> torch.Tensor:
         del sizes
         count = count.clamp(min=1)
-        return (second / count - (first / count).square()).clamp(min=0)
+        return (squares / count - (parts / count).square().sum(0)).clamp(min=0)

@@ -12,13 +12,18 @@ from graphprune.criteria.base import weights_by_channel
 def coupled_rows(analysis: Analysis, group: ChannelGroup) -> torch.Tensor:
     """The weights of each channel of a group, one after the other: float32, shape (D, F).
 
+    A complex weight is two, its real and its imaginary part.
+
     Rows of producers, scales, biases and columns of consumers alike; each tensor is first scaled to
     mean square 1, so that a large layer does not drown a small one. F is 0 without any weights.
     """
     parts = []
     for values, channels in weights_by_channel(analysis, group):
+        halves = 1
+        if values.is_complex():
+            values, channels, halves = torch.view_as_real(values), channels.unsqueeze(-1), 2
         rows = channel_rows(values.float(), channels, group.size)
-        size = rows.square().mean().sqrt()
+        size = (halves * rows.square().mean()).sqrt()
         parts.append(rows / size.clamp(min=torch.finfo(torch.float32).tiny))
     if not parts:
         return torch.zeros(group.size, 0)

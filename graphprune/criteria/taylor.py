@@ -54,7 +54,7 @@ class Taylor:
                 [
                     (n, at)
                     for n, values, at in parameters_by_channel(analysis, group)
-                    if values.is_floating_point()
+                    if values.is_floating_point() or values.is_complex()
                 ],
             )
             for group in analysis.groups
@@ -66,8 +66,9 @@ class Taylor:
         for inputs in runs:
             loss = signal.first(inputs.through(module), inputs.target)
             slopes = gradients(loss, list(weights.values()))
+            # Of complex numbers the real part is what the loss changes as they shrink.
             products = {
-                name: slope * weights[name].detach()
+                name: (slope.conj() * weights[name].detach()).real
                 for name, slope in zip(weights, slopes, strict=True)
             }
             for group, found in places:
