@@ -22,6 +22,7 @@ from benchmarks.conditions import RESULTS, append, conditions, set_up
 from benchmarks.data import Images, loader, mnist
 from benchmarks.demo import TEST_IMAGES, TRAIN_IMAGES, train
 from benchmarks.measure import macs, parameters
+from benchmarks.options import one_line_errors
 from benchmarks.training import error_percent
 from graphprune import AutoTarget, LearnConfig, analyse, capture, cut_off
 from graphprune.cutting import cut, prove
@@ -103,6 +104,7 @@ def compress_at(
     show_default=False,
     help="JSON lines, appended to.",
 )
+@one_line_errors
 def main(**options: Any) -> None:
     """Cut LeNet-5 by target auto and write what was removed, and the test error."""
     seed, output = options["seed"], options["output"]

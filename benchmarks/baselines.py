@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import click
 import torch
@@ -23,6 +26,7 @@ from benchmarks.models.lenet import LeNet5
 from benchmarks.models.resnet_cifar import resnet20, resnet56
 from benchmarks.models.vgg import Vgg16Bn
 from benchmarks.models.wide_resnet import WideResNet
+from benchmarks.options import one_line_errors
 from benchmarks.training import Recipe, compiled, error_percent, train
 
 
@@ -78,6 +82,15 @@ def dense(name: str) -> nn.Module:
     return model.eval()
 
 
+def state_digest(model: nn.Module) -> str:
+    """A short hash of a model's state: names, shapes, types and values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
 def _load_pretrained(model: nn.Module, file: str) -> None:
     loaded = model.load_state_dict(load_file(data_file(file)), strict=False)
     # The counters of batches seen are not in the file and not needed.
@@ -92,14 +105,23 @@ def _load_pretrained(model: nn.Module, file: str) -> None:
 @click.option("--train-images", type=click.IntRange(1), help="Use only the first so many images.")
 @click.option("--test-images", type=click.IntRange(1), help="Test on only the first so many.")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--threads", default=1, show_default=True)
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--compile", "compiling", is_flag=True, help="Train with torch.compile.")
-def main(name: str, seed: int, threads: int, compiling: bool, **options: int | None) -> None:
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Weights in safetensors form, their record beside as .json; default: NAME in the cache, "
+    "where the other benchmarks look.",
+)
+@one_line_errors
+def main(name: str, seed: int, threads: int, compiling: bool, **options: Any) -> None:
     """Train the dense baseline NAME, on a GPU where there is one, and keep it in the cache folder.
 
     Example: python -m benchmarks.baselines resnet56 --epochs 1 --train-images 10000
     """
     set_up(seed, threads)
+    output = options["output"] or cache_dir() / f"{name}.safetensors"
+    output.parent.mkdir(parents=True, exist_ok=True)
     baseline = BASELINES[name]
     recipe = dataclasses.replace(
         baseline.recipe, epochs=options["epochs"] or baseline.recipe.epochs
@@ -125,8 +147,8 @@ def main(name: str, seed: int, threads: int, compiling: bool, **options: int | N
         "recipe": dataclasses.asdict(recipe),
     }
     weights = {key: value.contiguous() for key, value in model.state_dict().items()}
-    save_file(weights, cache_dir() / f"{name}.safetensors")
-    (cache_dir() / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n")
+    save_file(weights, output)
+    output.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
     click.echo(f"test error {error:.2f} % after {seconds:.0f} s")
 
 

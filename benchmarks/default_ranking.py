@@ -26,6 +26,7 @@ from benchmarks.conditions import RESULTS, append, conditions, markdown_table, r
 from benchmarks.data import Images, loader, mnist
 from benchmarks.models.lenet import LeNet5
 from benchmarks.models.row_lstm import RowLSTM
+from benchmarks.options import one_line_errors
 from benchmarks.paper.cifar import inner_groups
 from benchmarks.training import error_percent
 from graphprune import LearnConfig, analyse, capture, choose
@@ -167,6 +168,7 @@ def _cell(runs: list[list[float]]) -> str:
 @click.option("--setting", "names", multiple=True, type=click.Choice(list(SETTINGS)))
 @click.option("--threads", default=1, show_default=True, help="Torch threads.")
 @click.option("--table", "table_only", is_flag=True, help="Only print the table of the records.")
+@one_line_errors
 def main(network: str, images: int, threads: int, table_only: bool, **options: Any) -> None:
     """Rank by each setting, cut, measure; records there are already are not made again.
 

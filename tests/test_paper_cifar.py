@@ -140,6 +140,21 @@ def test_rows_are_measured_once(bench: Bench) -> None:
     assert "error_recalibrated" not in found
 
 
+def test_rows_of_another_dense_model_are_measured_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cifar.measure(bench, [Row(DENSE)])
+    other = randomise(WideResNet(10, 1, classes=2), torch.randn(8, 3, 32, 32), 1)
+    monkeypatch.setattr(cifar, "dense", lambda name: other)
+    for _ in range(2):
+        cifar.measure(bench, [Row(DENSE)])
+    records = read(bench.output)
+    assert len({record["dense_state"] for record in records}) == len(records) == 2
+    for record in records:
+        assert cifar.dense_record(records, {"dense_state": record["dense_state"]}) is record
+    assert cifar.dense_record(records, {}) is None
+
+
 def test_dropout_is_off() -> None:
     model = cifar.without_dropout(BASELINES["vgg16_quarter"].build())
     assert [m.p for m in model.modules() if isinstance(m, nn.Dropout)] == [0.0]

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.baselines import CIFAR_AUGMENT, dense
+from benchmarks.baselines import CIFAR_AUGMENT, dense, state_digest
 from benchmarks.compressing import Task, fine_tune
 from benchmarks.conditions import append, conditions, read, set_up
 from benchmarks.data import Images, loader
@@ -163,8 +163,13 @@ def costs(model: nn.Module, task: Task) -> dict[str, Any]:
 
 
 def measure(bench: Bench, rows: Iterable[Row]) -> None:
-    """Measure the rows that the output does not hold yet; each is written when it is done."""
+    """Measure the rows that the output does not hold yet; each is written when it is done.
+
+    Rows of another dense model, or from before it was recorded, do not count.
+    """
+    task = bench.task()
     setting = {
+        "dense_state": state_digest(task.model),
         "baseline": bench.baseline,
         "schedule": asdict(bench.schedule),
         "compiled": bench.compiled,
@@ -174,7 +179,6 @@ def measure(bench: Bench, rows: Iterable[Row]) -> None:
     left = [row for row in rows if not _is_held(held, {**setting, "row": asdict(row)})]
     if not left:
         return
-    task = bench.task()
     ranked: dict[str, Ranked] = {}  # by method, once for all of its rows
     for row in left:
         set_up(bench.seed, torch.get_num_threads())
@@ -190,6 +194,15 @@ def measure(bench: Bench, rows: Iterable[Row]) -> None:
         where = {"device": device, **conditions(bench.seed)}
         append(bench.output, {**setting, "row": asdict(row), **record, **where})
         bench.log(f"{row}: {record}")
+
+
+def dense_record(
+    records: Iterable[dict[str, Any]], record: dict[str, Any]
+) -> dict[str, Any] | None:
+    """The row of the dense model that another was made of; old rows do not say, nor does theirs."""
+    state = record.get("dense_state")
+    same = (r for r in records if r.get("dense_state") == state and r["row"]["method"] == DENSE)
+    return next(same, None)
 
 
 def _is_held(records: Iterable[dict[str, Any]], wanted: dict[str, Any]) -> bool:

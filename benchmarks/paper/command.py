@@ -27,14 +27,14 @@ _OPTIONS = (
     click.option("--epochs", type=click.IntRange(1), help="Passes of fine-tuning."),
     click.option("--train-images", type=click.IntRange(2), help="Only the first so many."),
     click.option("--test-images", type=click.IntRange(1), help="Only the first so many."),
-    click.option("--lr", type=float, help="Peak rate of fine-tuning."),
+    click.option("--lr", type=click.FloatRange(0, min_open=True), help="Peak rate of fine-tuning."),
     click.option(
         "--reconstruct",
         type=click.IntRange(0),
         help="Batches of 128 to fit layers on after the cut.",
     ),
     click.option("--seed", default=0, show_default=True),
-    click.option("--threads", default=1, show_default=True),
+    click.option("--threads", type=click.IntRange(1), default=1, show_default=True),
     click.option(
         "--device",
         type=click.Choice(["auto", "cpu"]),
@@ -46,8 +46,8 @@ _OPTIONS = (
     click.option(
         "--output",
         type=click.Path(path_type=Path, dir_okay=False),
-        help="JSON lines, by default in benchmarks/results/. Rows that it holds are not run again; "
-        "the table lands beside it as .md.",
+        help="JSON lines, by default in benchmarks/results/. Rows of the same dense model that it "
+        "holds are not run again; the table lands beside it as .md.",
     ),
     click.option("--table-only", is_flag=True, help="Only write the table of the results so far."),
 )
@@ -63,7 +63,12 @@ def table_options(function: Callable[..., None]) -> Callable[..., None]:
 def run_rows(
     baseline: str, rows: Iterable[Row], schedule: Schedule, output: Path, options: dict[str, Any]
 ) -> None:
-    """Measure the rows of one dense model, as the options of the command line say."""
+    """Measure the rows of one dense model, as the options of the command line say.
+
+    Raises:
+        click.UsageError: no row is of a method or of a target that they name.
+    """
+    rows = _chosen(list(rows), options["methods"], options["targets"])
     changes = {
         name: options[name]
         for name in ("epochs", "train_images", "test_images", "lr", "reconstruct")
@@ -81,6 +86,23 @@ def run_rows(
         options["compiled"],
         lambda line: click.echo(line, err=True),
     )
-    methods, targets = options["methods"], options["targets"]
-    rows = [row for row in rows if not methods or row.method in methods]
-    measure(bench, [row for row in rows if not targets or row.target in targets])
+    measure(bench, rows)
+
+
+def _chosen(rows: list[Row], methods: tuple[str, ...], targets: tuple[str, ...]) -> list[Row]:
+    for option, named, known in (
+        ("--method", methods, [row.method for row in rows]),
+        ("--target", targets, [row.target for row in rows if row.target]),
+    ):
+        lost = [name for name in named if name not in known]
+        if lost:
+            there = ", ".join(dict.fromkeys(known))
+            raise click.UsageError(f"{option} {lost[0]!r}: no row has it; there are {there}")
+    found = [
+        row
+        for row in rows
+        if (not methods or row.method in methods) and (not targets or row.target in targets)
+    ]
+    if not found:
+        raise click.UsageError("no row is of such a method at such a target; leave one of them out")
+    return found

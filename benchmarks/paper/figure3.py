@@ -18,11 +18,12 @@ import click
 import numpy as np
 from torch import fx
 
-from benchmarks.baselines import BASELINES, dense
+from benchmarks.baselines import BASELINES, dense, state_digest
 from benchmarks.compressing import MethodName, Task
 from benchmarks.conditions import RESULTS, append, conditions, read, set_up
 from benchmarks.data import loader
 from benchmarks.measure import parameters
+from benchmarks.options import one_line_errors
 from benchmarks.paper.cutting import Ranked, plan_at_widths, rank, small_model
 from benchmarks.paper.figure3_table import SETS, tables
 from benchmarks.paper.pool import Widths, errors
@@ -184,26 +185,49 @@ def measure(task: Task, layout: Pool, method: str, seed: int, scale: Scale) -> d
     help="Repeatable: 20-60 % of the parameters go, or stay; default: both.",
 )
 @click.option("--seed", "seeds", multiple=True, type=int, default=(0, 1, 2), show_default=True)
-@click.option("--rank-images", default=10_000, show_default=True, help="The first so many.")
-@click.option("--rank-epochs", default=1, show_default=True, help="Of switches.")
-@click.option("--rank-batch", default=100, show_default=True, help="Images a step of switches.")
-@click.option("--test-images", default=10_000, show_default=True, help="The first so many.")
+@click.option(
+    "--rank-images",
+    type=click.IntRange(1),
+    default=10_000,
+    show_default=True,
+    help="The first so many.",
+)
+@click.option(
+    "--rank-epochs", type=click.IntRange(1), default=1, show_default=True, help="Of switches."
+)
+@click.option(
+    "--rank-batch",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    help="Images a step of switches.",
+)
+@click.option(
+    "--test-images",
+    type=click.IntRange(1),
+    default=10_000,
+    show_default=True,
+    help="The first so many.",
+)
 @click.option("--sample", type=click.IntRange(1), help="Only so many of the pool; default: all.")
 @click.option(
     "--calibrate",
+    type=click.IntRange(0),
     default=0,
     show_default=True,
     help="Re-estimate batch norms after each cut on the first so many training images.",
 )
-@click.option("--threads", default=1, show_default=True)
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     default=RESULTS / "figure3.jsonl",
     show_default=False,
-    help="JSON lines, appended to; what is there is not run again. The tables land beside as .md.",
+    help="JSON lines, appended to; what is there, of the same dense model, is not run again. The "
+    "tables land beside as .md.",
 )
 @click.option("--table-only", is_flag=True, help="Only write the tables of the results so far.")
+@one_line_errors
 def main(**options: Any) -> None:
     """Measure the pools of a model by every method, seed by seed, and write the tables."""
     output: Path = options["output"]
@@ -224,10 +248,12 @@ def _measure(output: Path, options: dict[str, Any]) -> None:
         test_set.subset(slice(scale.test_images)),
         batch_size=scale.rank_batch,
     )
+    state = state_digest(task.model)
     dense_error = error_percent(task.model, task.test)
     runs = itertools.product(options["seeds"], options["pools"], options["methods"])
     for seed, pool, method in runs:
         key = {"model": model, "pool": pool, "method": method, "seed": seed, "scale": vars(scale)}
+        key |= {"dense_state": state}
         if any(all(one.get(k) == key[k] for k in key) for one in read(output)):
             continue
         set_up(seed, options["threads"])

@@ -29,13 +29,17 @@ Errors = dict[str, np.ndarray]
 def tables(records: list[dict[str, Any]]) -> str:
     """Markdown: a section for each model, pool and scale of data."""
     parts = []
-    kinds = {(r["model"], r["pool"], str(r["scale"])) for r in records}
-    for model, pool, scale in sorted(kinds):
-        chosen = [
-            r for r in records if (r["model"], r["pool"], str(r["scale"])) == (model, pool, scale)
-        ]
+    kinds = {_kind(record) for record in records}
+    for model, pool, scale, state in sorted(kinds):
+        chosen = [r for r in records if _kind(r) == (model, pool, scale, state)]
         parts.append(_section(model, pool, chosen))
     return "\n".join(parts)
+
+
+def _kind(record: dict[str, Any]) -> tuple[str, str, str, str]:
+    """What is compared with each other; of old records the dense model is not known."""
+    state = record.get("dense_state", "")
+    return record["model"], record["pool"], str(record["scale"]), state
 
 
 def by_method(records: list[dict[str, Any]]) -> Errors:

@@ -16,6 +16,7 @@ import torch
 from benchmarks.baselines import BASELINES, dense
 from benchmarks.conditions import RESULTS, append, conditions, markdown_table, set_up
 from benchmarks.data import Images
+from benchmarks.options import one_line_errors
 from graphprune.features import FeatureConfig, draw_features
 from graphprune.features.result import Channel
 from graphprune.importance.learn_config import LearnConfig
@@ -35,14 +36,39 @@ def dataset(images: Images) -> torch.utils.data.TensorDataset:
 @click.command()
 @click.argument("name", type=click.Choice(sorted(BASELINES)))
 @click.option("--method", default="dirichlet", show_default=True, help="Ranks the channels.")
-@click.option("--train-images", default=10_000, show_default=True, help="Only the first so many.")
-@click.option("--epochs", default=5, show_default=True, help="Passes of switch learning.")
-@click.option("--count", default=10, show_default=True, help="Test images, of different classes.")
-@click.option("--channels", default=4, show_default=True, help="At each end of the ranking.")
+@click.option(
+    "--train-images",
+    type=click.IntRange(1),
+    default=10_000,
+    show_default=True,
+    help="Only the first so many.",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="Passes of switch learning.",
+)
+@click.option(
+    "--count",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="Test images, of different classes.",
+)
+@click.option(
+    "--channels",
+    type=click.IntRange(1),
+    default=4,
+    show_default=True,
+    help="At each end of the ranking.",
+)
 @click.option("--seed", default=0, show_default=True)
-@click.option("--threads", default=1, show_default=True)
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--page", help="HTML file; default: NAME-features.html.")
 @click.option("--output", type=click.Path(path_type=Path), default=RESULTS / "features.jsonl")
+@one_line_errors
 def main(name: str, page: str | None, output: Path, **options: object) -> None:
     """Draw the channels of the dense model NAME and print how much they vary."""
     given = {key: int(str(value)) for key, value in options.items() if key != "method"}

@@ -14,7 +14,17 @@ from typing import Any
 import click
 
 from benchmarks.conditions import RESULTS, markdown_table, read
-from benchmarks.paper.cifar import DENSE, DENSE_TUNED, Row, Schedule, fitted, rate, seen
+from benchmarks.options import one_line_errors
+from benchmarks.paper.cifar import (
+    DENSE,
+    DENSE_TUNED,
+    Row,
+    Schedule,
+    dense_record,
+    fitted,
+    rate,
+    seen,
+)
 from benchmarks.paper.command import run_rows, table_options
 
 METHODS = ("mean", "l2", "random", "taylor", "fpgm", "l1")
@@ -75,12 +85,11 @@ def _after_cut(record: dict[str, Any] | None) -> str:
 
 def tuned_table(records: list[dict[str, Any]]) -> str:
     """Markdown: accuracy after fine-tuning and its change from the dense model, in points."""
-    base = next((r for r in records if r["row"]["method"] == DENSE), None)
     heads = ("method", "MACs", "parameters", "layers fitted", "rate", "images seen")
     heads += ("accuracy %", "change", "aim", "s")
     lines = []
     for record in (r for r in records if "error" in r):
-        row, aim = record["row"], None
+        row, aim, base = record["row"], None, dense_record(records, record)
         if record["baseline"] == "resnet56":
             aim = AIMS.get(row["target"])
         change = base["error"] - record["error"] if base else None
@@ -111,6 +120,7 @@ def tuned_table(records: list[dict[str, Any]]) -> str:
     help="resnet20 is the same at a third of the cost, without an aim.",
 )
 @table_options
+@one_line_errors
 def main(model: str, **options: Any) -> None:
     """Cut ResNet-56 by several methods under one schedule and write the tables.
 

@@ -15,11 +15,12 @@ import click
 import torch
 from torch import nn
 
-from benchmarks.baselines import dense
+from benchmarks.baselines import dense, state_digest
 from benchmarks.compressing import METHODS, MethodName, Task, distilled, with_scores
 from benchmarks.conditions import RESULTS, append, conditions, read, set_up
 from benchmarks.data import Images, loader, mnist
 from benchmarks.measure import macs, parameters
+from benchmarks.options import CutTarget, one_line_errors
 from benchmarks.paper.cutting import plan_for, rank, small_model
 from benchmarks.paper.table1_rows import rows_of, table
 from benchmarks.training import error_percent
@@ -34,6 +35,9 @@ ROWS = (
     *("activation-mean", "activation-var", "random"),
 )
 RANKING_BATCH = 50
+SIZES = (20, 50, 500)
+"""Channels of the layers of LeNet-5."""
+LAST_TRAINING_IMAGE = 59_999
 
 
 @dataclass(frozen=True)
@@ -121,33 +125,53 @@ def missing(records: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> list
     "--target",
     "targets",
     multiple=True,
+    type=CutTarget(SIZES),
     default=("widths=3-10-27",),
     show_default=True,
     help="Repeatable: channels of each layer, or a budget such as macs=0.0467, for which the "
     "method chooses the widths by a global ranking.",
 )
 @click.option("--seed", "seeds", multiple=True, type=int, default=(0, 1, 2), show_default=True)
-@click.option("--rank-images", default=8000, show_default=True, help="The first so many.")
-@click.option("--rank-epochs", default=1, show_default=True, help="Of switches.")
-@click.option("--finetune-epochs", default=3, show_default=True)
-@click.option("--lr", default=0.01, show_default=True, help="Peak rate of fine-tuning.")
-@click.option("--batch-size", default=128, show_default=True, help="Of fine-tuning.")
+@click.option(
+    "--rank-images",
+    type=click.IntRange(1),
+    default=8000,
+    show_default=True,
+    help="The first so many.",
+)
+@click.option(
+    "--rank-epochs", type=click.IntRange(1), default=1, show_default=True, help="Of switches."
+)
+@click.option("--finetune-epochs", type=click.IntRange(1), default=3, show_default=True)
+@click.option(
+    "--lr",
+    type=click.FloatRange(0, min_open=True),
+    default=0.01,
+    show_default=True,
+    help="Peak rate of fine-tuning.",
+)
+@click.option(
+    "--batch-size", type=click.IntRange(1), default=128, show_default=True, help="Of fine-tuning."
+)
 @click.option(
     "--held-out",
+    type=click.IntRange(0, LAST_TRAINING_IMAGE),
     default=0,
     show_default=True,
     help="Measure on the last so many training images instead of the test images, and train "
     "without them: for choosing widths and rates.",
 )
-@click.option("--threads", default=1, show_default=True)
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     default=RESULTS / "table1.jsonl",
     show_default=False,
-    help="JSON lines, appended to; what is there is not run again. The table lands beside as .md.",
+    help="JSON lines, appended to; what is there, of the same dense model, is not run again. The "
+    "table lands beside as .md.",
 )
 @click.option("--table-only", is_flag=True, help="Only write the table of the results so far.")
+@one_line_errors
 def main(**options: Any) -> None:
     """Make the rows of Table 1, seed by seed, and write the table."""
     output: Path = options["output"]
@@ -158,19 +182,26 @@ def main(**options: Any) -> None:
     click.echo(text)
 
 
-def _setting(held_out: int) -> Setting:
+def _setting(model: nn.Module, held_out: int) -> Setting:
     train_set, test_set = mnist()
     if held_out:
         test_set = train_set.subset(slice(len(train_set) - held_out, None))
         train_set = train_set.subset(slice(0, len(train_set) - held_out))
-    model = dense("lenet5")
     return Setting(model, train_set, test_set, with_scores(train_set, model))
 
 
 def _measure(output: Path, options: dict[str, Any]) -> None:
     schedule = {field.name: options[field.name] for field in fields(Schedule)}
+    model = dense("lenet5")
+    state = state_digest(model)
     wanted = [
-        {"method": method, "target": target, "seed": seed, "schedule": schedule}
+        {
+            "method": method,
+            "target": target,
+            "seed": seed,
+            "schedule": schedule,
+            "dense_state": state,
+        }
         for seed in options["seeds"]
         for target in options["targets"]
         for method in options["methods"]
@@ -179,11 +210,12 @@ def _measure(output: Path, options: dict[str, Any]) -> None:
     click.echo(f"{len(wanted) - len(rest)} of {len(wanted)} rows are there already")
     if not rest:
         return
-    setting = _setting(options["held_out"])
+    setting = _setting(model, options["held_out"])
     for one in rest:
         set_up(one["seed"], options["threads"])
         record = one_row(setting, Schedule(**schedule), one["method"], one["target"], one["seed"])
-        append(output, {**record, "schedule": schedule, **conditions(one["seed"])})
+        made_of = {"schedule": schedule, "dense_state": state}
+        append(output, {**record, **made_of, **conditions(one["seed"])})
         click.echo(
             f"{one['method']} {one['target']} seed {one['seed']}: {record['error']:.2f} % after "
             f"{record['seconds_compress'] + record['seconds_finetune']:.0f} s"

@@ -80,14 +80,19 @@ PAPER = tuple(
 
 
 def rows_of(records: Iterable[Mapping[str, Any]]) -> list[Row]:
-    """One row for each method, target, ranking and schedule; a seed run twice counts once, last."""
+    """One row for each method, target, ranking, schedule and dense model.
+
+    A seed run twice counts once, last. Rows from before the dense model was recorded count as of
+    one.
+    """
     by_row: dict[tuple[Any, ...], dict[int, Mapping[str, Any]]] = defaultdict(dict)
     for record in records:
         schedule = record["schedule"]
-        key = record["method"], record["target"], record["ranking"], tuple(schedule.items())
+        state = record.get("dense_state", "")
+        key = record["method"], record["target"], record["ranking"], tuple(schedule.items()), state
         by_row[key][record["seed"]] = record
     rows = []
-    for (method, target, ranking, schedule), seeds in by_row.items():
+    for (method, target, ranking, schedule, _), seeds in by_row.items():
         runs = [seeds[seed] for seed in sorted(seeds)]
         own = "" if target.startswith("widths=") else f", {target} {ranking}"
         rows.append(

@@ -16,7 +16,8 @@ from benchmarks.compressing import Task
 from benchmarks.conditions import RESULTS, append, conditions, markdown_table, read
 from benchmarks.data import Images
 from benchmarks.models import build
-from benchmarks.paper.cifar import DENSE, Row, costs, cut_row, fitted, rate, seen
+from benchmarks.options import one_line_errors
+from benchmarks.paper.cifar import Row, costs, cut_row, dense_record, fitted, rate, seen
 from benchmarks.paper.command import run_rows, table_options
 from benchmarks.paper.cutting import rank
 from benchmarks.paper.tables23_rows import EXPERIMENTS, SCHEDULES, Quoted, counted_rows, rows
@@ -45,8 +46,8 @@ def table(quoted: tuple[Quoted, ...], records: list[dict[str, Any]]) -> str:
         )
         for row in quoted
     ]
-    dense = next((r for r in records if r["row"]["method"] == DENSE), None)
-    lines += [_line(record, record.get("dense", dense)) for record in records]
+    for record in records:
+        lines.append(_line(record, record.get("dense") or dense_record(records, record)))
     return markdown_table(HEADS, lines)
 
 
@@ -100,6 +101,7 @@ def count(zoo: str, row: Row) -> dict[str, Any]:
     help="Only cut the full-size network with random weights, prove the cut and count.",
 )
 @table_options
+@one_line_errors
 def main(name: str, count_only: bool, **options: Any) -> None:
     """Cut VGG-16 or WideResNet to the paper's size by several methods and write the table.
 
