@@ -51,11 +51,12 @@ class Fisher:
         for run in gated_runs(evidence.analysis, runs):
             loss = signal.first(run.output, run.target)
             counted = signal.counted(run.target, run.examples)
-            examples = max(int((counted > 0).sum()), 1)
+            examples = int((counted > 0).sum())
             for group, slope in run.gradients(loss).items():
                 slopes = slope.double()
                 if signal.is_mean(run.target):
-                    slopes = slopes * _own(counted.to(slope.device), len(slopes)) / examples**0.5
+                    own = _own(counted.to(slope.device), len(slopes))
+                    slopes = slopes * own / max(examples, 1) ** 0.5
                 runs.add(group, 0.5 * slopes.square().sum(0), examples)
             log.add(loss=loss)
         log.flush()

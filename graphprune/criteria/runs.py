@@ -13,6 +13,7 @@ from torch import nn
 from graphprune.analysis.groups import Analysis
 from graphprune.criteria.base import Evidence, given_data
 from graphprune.errors import DataError
+from graphprune.io.loss import require_counted
 from graphprune.io.text import few
 from graphprune.training.devices import Runtime
 from graphprune.training.feed import call_arguments, count_examples
@@ -93,8 +94,14 @@ class Runs:
         self._sums[group], self._weights[group] = scores, counted
 
     def means(self) -> dict[str, torch.Tensor]:
-        """Weighted means over the batches of all processes, float64, on the CPU."""
+        """Weighted means over the batches of all processes, float64, on the CPU.
+
+        Raises:
+            DataError: all weights are 0, for no label counts.
+        """
         self.runtime.average([*self._sums.values(), *self._weights.values()])
+        counted = not self._weights or any(float(one) > 0 for one in self._weights.values())
+        require_counted(counted, f"the data for method {self.name}")
         return {name: (total / self._weights[name]).cpu() for name, total in self._sums.items()}
 
 

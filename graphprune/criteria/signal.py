@@ -20,10 +20,10 @@ from torch.utils import _pytree as pytree
 from graphprune.criteria.base import Evidence
 from graphprune.errors import UsageError
 from graphprune.io.loss import (
-    IGNORED_LABEL,
     Loss,
     check_labels,
     class_scores,
+    counted_labels,
     cross_entropy,
     reproduce,
 )
@@ -66,7 +66,7 @@ class Signal:
             return one
         if target.is_floating_point() or len(target) != examples:
             return one
-        return (target.reshape(examples, -1) != IGNORED_LABEL).sum(1).double()
+        return counted_labels(target).reshape(examples, -1).sum(1).double()
 
     def first(self, output: object, target: object) -> torch.Tensor:
         """The scalar for first-order scores.
@@ -124,7 +124,7 @@ class Signal:
             count = scores.numel() // scores.shape[1]
         else:
             check_labels(target, scores.shape[1])
-            counted = target != IGNORED_LABEL
+            counted = counted_labels(target)
             factor = factor * counted.unsqueeze(1)
             count = max(int(counted.sum()), 1)
         return _inner([factor / count**0.5], [scores])

@@ -71,10 +71,12 @@ class Taylor:
                 name: (slope.conj() * weights[name].detach()).real
                 for name, slope in zip(weights, slopes, strict=True)
             }
+            # A batch in which no label counts has no say in the mean over batches.
+            says = float(signal.counted(inputs.target, inputs.examples).any())
             for group, found in places:
                 parts = [sum_by_channel(products[name], at, group.size) for name, at in found]
                 if parts:
-                    runs.add(group.name, torch.stack(parts).sum(0).square())
+                    runs.add(group.name, torch.stack(parts).sum(0).square(), says)
             log.add(loss=loss)
         log.flush()
         scores = check_found(runs.means(), self.name)

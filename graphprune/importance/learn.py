@@ -19,7 +19,7 @@ from graphprune.importance.learn_config import LearnConfig
 from graphprune.importance.penalty_limit import heaviest_weight
 from graphprune.importance.spread import require_spread
 from graphprune.importance.survey import one_pass, survey
-from graphprune.io.loss import Loss, default_loss
+from graphprune.io.loss import Loss, counted_labels, cross_entropy, default_loss, require_counted
 from graphprune.progress import LossLog, Progress
 from graphprune.switches.base import Switch, total_penalty
 from graphprune.switches.dirichlet import Dirichlet
@@ -99,7 +99,7 @@ def learn_switches(  # noqa: PLR0913
             halves" where halves are learned beside the whole.
 
     Raises:
-        DataError: there is no data.
+        DataError: there is no data, or no label that counts.
         UsageError: the method cannot learn from such data or in such a mode.
         TrainingError: a loss is not finite.
     """
@@ -227,12 +227,13 @@ class _Task:
         data = InTurn(data) if self.sides > 1 else data
         samples = self.config.samples if any(switch.is_random for switch in switches) else 1
         fit_of = self._mirrored if self.method.antithetic else self._fit
-        step = 0
+        step, counted = 0, self.loss is not cross_entropy
         while step < self.steps:
             for number, (inputs, target) in enumerate(self.runtime.batches(one_pass(data))):
                 sides.turn(number % self.sides)
                 optimizer = optimizers[number % self.sides]
                 optimizer.zero_grad(set_to_none=True)
+                counted = counted or bool(counted_labels(target).any())
                 for switch in switches:
                     switch.advance(step / self.steps)
                 fit = torch.zeros((), device=self.runtime.device)
@@ -253,6 +254,7 @@ class _Task:
                 step += 1
                 if step == self.steps:
                     break
+        require_counted(counted, "the training data")
         halves = sides.copies(network.switches)
         sides.meet()
         return halves

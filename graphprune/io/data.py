@@ -16,7 +16,7 @@ from graphprune.errors import DataError
 from graphprune.graph.trees import tensor_leaves
 from graphprune.io.examples import ArrayDataset, Batch, Given, collated, split_batch
 from graphprune.io.inputs import check_finite, check_inputs_fit
-from graphprune.io.loss import IGNORED_LABEL, check_labels, class_scores
+from graphprune.io.loss import check_labels, class_scores, counted_labels, require_counted
 from graphprune.io.text import reason
 
 
@@ -165,6 +165,7 @@ def check_data_fits(
             check_finite((arrays.target,), "the targets")
             if data.num_classes is not None:
                 check_labels(arrays.target, data.num_classes)
+                require_counted(bool(counted_labels(arrays.target).any()), "the data")
     return data
 
 
@@ -174,7 +175,7 @@ def _refuse_copied_labels(inputs: Sequence[torch.Tensor], target: torch.Tensor) 
     Data for language models hold their inputs once more as labels, for a loss that looks one
     position ahead. Compared position by position they would teach the model to copy.
     """
-    known = target != IGNORED_LABEL
+    known = counted_labels(target)
     for tensor in inputs:
         same = tensor.shape == target.shape and tensor.dtype == target.dtype
         if same and target.ndim > 1 and bool((tensor == target)[known].all()):

@@ -74,6 +74,26 @@ def class_scores(output: object, target: torch.Tensor) -> torch.Tensor:
     )
 
 
+def counted_labels(target: torch.Tensor) -> torch.Tensor:
+    """Return which predictions cross-entropy counts: bool ``(N, ...)``, without the classes.
+
+    Of integer labels ``(N, ...)`` all but -100, of probabilities ``(N, C, ...)`` all.
+    """
+    if target.is_floating_point():
+        shape = (target.shape[0], *target.shape[2:])
+        return torch.ones(shape, dtype=torch.bool, device=target.device)
+    return target.long() != IGNORED_LABEL  # among bytes -100 would stand for 156
+
+
+def require_counted(counted: bool, where: str) -> None:
+    """Raise :class:`DataError` if no label has counted; ``where`` says in which data."""
+    if not counted:
+        raise DataError(
+            f"no label of {where} counts: all are {IGNORED_LABEL}, which cross-entropy ignores; "
+            "check the labels, or leave them out"
+        )
+
+
 def check_labels(target: torch.Tensor, classes: int) -> None:
     """Raise :class:`DataError` for what cross-entropy would take, but learn nothing right from.
 
@@ -95,7 +115,7 @@ def check_labels(target: torch.Tensor, classes: int) -> None:
                 f"sum is not 1); {_OTHER_LOSSES}"
             )
         return
-    known = target[target != IGNORED_LABEL]
+    known = target[counted_labels(target)]
     if known.numel() == 0:
         return
     low, high = int(known.min()), int(known.max())
@@ -107,12 +127,17 @@ def check_labels(target: torch.Tensor, classes: int) -> None:
 
 
 def cross_entropy(output: object, target: object) -> torch.Tensor:
-    """Return the mean cross-entropy in nats, a scalar; shapes as in :func:`class_scores`."""
+    """Return the mean cross-entropy in nats, a scalar; shapes as in :func:`class_scores`.
+
+    The mean is over the labels that count (:func:`counted_labels`), and 0 where none does.
+    """
     if not isinstance(target, torch.Tensor):
         raise DataError(f"labels are a {type(target).__name__}; expected a tensor")
     scores = class_scores(output, target)
     wanted = target.to(scores.dtype) if target.is_floating_point() else target.long()
-    return F.cross_entropy(scores, wanted, ignore_index=IGNORED_LABEL)
+    mean = F.cross_entropy(scores, wanted, ignore_index=IGNORED_LABEL)
+    # A mean over nothing would be NaN, and so would all that it is added to.
+    return torch.where(counted_labels(target).any(), mean, torch.zeros_like(mean))
 
 
 def reproduce(output: object, teacher_output: object) -> torch.Tensor:

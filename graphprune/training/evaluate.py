@@ -9,7 +9,14 @@ import torch
 from torch import nn
 
 from graphprune.errors import DataError
-from graphprune.io.loss import Loss, class_scores, default_loss, reproduce
+from graphprune.io.loss import (
+    Loss,
+    class_scores,
+    counted_labels,
+    cross_entropy,
+    reproduce,
+    require_counted,
+)
 from graphprune.training.devices import Batch, Runtime, moved, run_module
 
 
@@ -31,11 +38,14 @@ def evaluate(
     Returns:
         ``accuracy`` in [0, 1] where the targets are class labels and no loss is given; ``loss``
         where there are targets; ``distance`` (relative squared error to the teacher) without them.
+        Accuracy and cross-entropy are means over all labels that count
+        (:func:`graphprune.io.loss.counted_labels`), the others over examples.
 
     Raises:
-        DataError: there is no data.
+        DataError: there is no data, or no label that counts.
     """
     totals: dict[str, float] = {}
+    weights: dict[str, int] = {}
     examples = 0
     runtime = Runtime(mixed_precision=False)
     modules = [module] if teacher is None or teacher is module else [module, teacher]
@@ -43,28 +53,39 @@ def evaluate(
         each.eval()
     with moved(runtime.device, *modules), torch.no_grad():
         for batch in runtime.batches(data):
-            figures, size = _judge(module, batch, loss, teacher)
-            examples += size
-            for name, value in figures.items():
-                totals[name] = totals.get(name, 0.0) + value * size
+            examples += _count(batch)
+            for name, (value, weight) in _judge(module, batch, loss, teacher).items():
+                totals[name] = totals.get(name, 0.0) + value * weight
+                weights[name] = weights.get(name, 0) + weight
     if not examples:
         raise DataError("there is no data to evaluate on")
-    return {name: value / examples for name, value in totals.items()}
+    require_counted(all(weights.values()), "the held-out data")
+    return {name: value / weights[name] for name, value in totals.items()}
 
 
 def _judge(
     module: nn.Module, batch: Any, loss: Loss | None, teacher: nn.Module | None
-) -> tuple[dict[str, float], int]:
+) -> dict[str, tuple[float, int]]:
+    """Figures of a batch, each with its weight: of how many labels or examples it is the mean."""
     inputs, target = batch
     output = run_module(module, inputs)
-    leaves = [t for t in torch.utils._pytree.tree_leaves(inputs) if isinstance(t, torch.Tensor)]
-    size = int(leaves[0].shape[0]) if leaves and leaves[0].ndim else 1
     if target is None:
         if teacher is None:
-            return {}, size
-        return {"distance": float(reproduce(output, run_module(teacher, inputs)))}, size
-    figures = {"loss": float((loss or default_loss(True))(output, target))}
-    if loss is None and isinstance(target, torch.Tensor) and not target.is_floating_point():
-        predicted = class_scores(output, target).argmax(dim=1)
-        figures["accuracy"] = float((predicted == target).float().mean())
-    return figures, size
+            return {}
+        return {"distance": (float(reproduce(output, run_module(teacher, inputs))), _count(batch))}
+    if loss is not None:
+        return {"loss": (float(loss(output, target)), _count(batch))}
+    mean = float(cross_entropy(output, target))
+    counted = counted_labels(target)
+    weight = int(counted.sum())
+    figures = {"loss": (mean, weight)}
+    if not target.is_floating_point():
+        right = (class_scores(output, target).argmax(dim=1) == target) & counted
+        figures["accuracy"] = (int(right.sum()) / max(weight, 1), weight)
+    return figures
+
+
+def _count(batch: Any) -> int:
+    """How many examples a batch holds."""
+    leaves = [t for t in torch.utils._pytree.tree_leaves(batch[0]) if isinstance(t, torch.Tensor)]
+    return int(leaves[0].shape[0]) if leaves and leaves[0].ndim else 1

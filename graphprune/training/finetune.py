@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from graphprune.errors import DataError, UsageError
+from graphprune.io.loss import counted_labels, require_counted
 from graphprune.progress import LossLog, Progress
 from graphprune.training.devices import Batch, Runtime, module_device, move, run_module
 from graphprune.training.gradients import differentiating, learning
@@ -102,7 +103,7 @@ def finetune(
         progress: called as ``progress("finetune", steps done, steps in all, losses)``.
 
     Raises:
-        DataError: no data, or nothing to learn from.
+        DataError: no data, nothing to learn from, or no label that counts.
         UsageError: the module has nothing to train.
         TrainingError: a loss is not finite.
     """
@@ -154,10 +155,11 @@ class _Run:
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         log = LossLog("finetune", self.total, progress)
         keeper = _Keeper(module, evaluate)
-        step = 0
+        step, counted = 0, not self.objective.by_labels_alone
         while step < self.total:
             module.train()
             for inputs, target in self.runtime.batches(data):
+                counted = counted or target is None or bool(counted_labels(target).any())
                 self._step(module, inputs, target, optimizer, log)
                 schedule.step()
                 step += 1
@@ -166,6 +168,7 @@ class _Run:
             log.flush()
             self.runtime.average_buffers(module)
             keeper.look()
+        require_counted(counted, "the training data")
         keeper.restore()
         return log.history, keeper.evaluations, keeper.best_epoch
 

@@ -39,6 +39,11 @@ class Objective:
         if not 0 <= self.distill_weight <= 1 or self.temperature <= 0:
             raise UsageError("distill_weight must be between 0 and 1, temperature positive")
 
+    @property
+    def by_labels_alone(self) -> bool:
+        """Whether there is neither a teacher nor a loss of the user's."""
+        return self.loss is None and self.teacher is None
+
     def __call__(self, output: Any, inputs: Any, target: Any) -> dict[str, torch.Tensor]:
         """Scalars: "loss" is the sum to minimise, the others its parts."""
         parts: dict[str, torch.Tensor] = {}
