@@ -20,7 +20,7 @@ from graphprune.exporters.output_folder import output_folder
 from graphprune.exporters.program import export_program
 from graphprune.exporters.pt2 import save_pt2
 from graphprune.exporters.report import Measured, Report, file_hash
-from graphprune.graph.trees import Inputs, tensor_leaves
+from graphprune.graph.trees import Inputs, copy_of, replace_tensors, tensor_leaves
 from graphprune.proof.certify import Certificate, with_onnx, with_reload
 from graphprune.proof.fresh_inputs import batch_size, fixed_batch, with_batch
 from graphprune.proof.onnxrun import OnnxModel
@@ -192,8 +192,12 @@ def _judge_onnx(result: Compressed, session: OnnxModel) -> dict[str, float]:
     held_out = result.stages.held_out
     if held_out is None:
         return {}
+    small = result.stages.small
+    args, kwargs = copy_of((small.args, small.kwargs))
+    with torch.no_grad():
+        like = small.module(*args, **kwargs)
     return evaluate(
-        _OnnxModule(session),
+        _OnnxModule(session, like),
         held_out,
         loss=result.stages.loss,
         teacher=result.stages.dense.module,
@@ -201,13 +205,13 @@ def _judge_onnx(result: Compressed, session: OnnxModel) -> dict[str, float]:
 
 
 class _OnnxModule(nn.Module):
-    """An ONNX file called like the model it came from; outputs are a flat list."""
+    """An ONNX file called like the model it came from, whose outputs are nested as in ``like``."""
 
-    def __init__(self, session: OnnxModel) -> None:
+    def __init__(self, session: OnnxModel, like: Any) -> None:
         super().__init__()
-        self._session = session
+        self._session, self._like = session, like
 
-    def forward(self, *args: Any, **kwargs: Any) -> list[Any]:
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         outputs = self._session((args, kwargs))
         device = next((t.device for t in tensor_leaves((args, kwargs))), None)
-        return [output.to(device) for output in outputs]
+        return replace_tensors(self._like, [output.to(device) for output in outputs])
