@@ -21,7 +21,7 @@ from graphprune.importance.scoring import Scores
 from graphprune.io import Loss
 from graphprune.partial.asked import whole_graph_for
 from graphprune.run import Run, begin
-from graphprune.training.evaluate import evaluate
+from graphprune.training.evaluate import require_finite
 from graphprune.training.gradients import learning
 
 CONTROLS = ("l2", "random")
@@ -135,6 +135,7 @@ def draw_curve(
         DataError: the data do not fit the model.
         TargetError: no budget can be reached.
         CertificateError: a small model is not proved equal to the masked original.
+        TrainingError: the original's own loss is NaN or infinite, or one became so in learning.
     """
     config = config or CurveConfig()
     if data is None:
@@ -145,7 +146,7 @@ def draw_curve(
     analysis = run.analyse()
     judge = _Judge(run, config)
     ranked = [main, *(control for control in config.controls if control != main.name)]
-    dense = judge.figures(run.dense.module)
+    require_finite(run.dense_figures)
     points: dict[str, list[Point]] = {}
     total = len(ranked) * len(config.fractions)
     for number, one in enumerate(ranked):
@@ -157,7 +158,7 @@ def draw_curve(
             f"none of the budgets {config.kind}={', '.join(map(str, config.fractions))} "
             "can be reached; ask for more to stay"
         )
-    return Curve(config.kind, dense, points)
+    return Curve(config.kind, run.dense_figures, points)
 
 
 @dataclass(frozen=True)
@@ -166,9 +167,8 @@ class _Judge:
     config: CurveConfig
 
     def figures(self, module: nn.Module) -> dict[str, float]:
-        run = self.run
-        assert run.feed is not None
-        return evaluate(module, run.feed.held_out(), loss=run.loss, teacher=run.dense.module)
+        assert self.run.feed is not None
+        return self.run.judge(module, self.run.feed)
 
     def points(self, scores: Scores, analysis: Analysis, position: tuple[int, int]) -> list[Point]:
         whole = scores.trained or (self.run.dense, analysis)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from graphprune.choosing.budget import Choice
 from graphprune.clock import Clock
 from graphprune.compressed import CompressConfig, Compressed, Stages
 from graphprune.cutting import cut, fits_one_batch, prove
+from graphprune.delivery.damage import damage
 from graphprune.delivery.measure import count_unread
 from graphprune.exporters.onnx_ops import require_onnx
 from graphprune.graph.input_sizes import further_free_sizes
@@ -27,15 +29,12 @@ from graphprune.passes.drop_unread import unread_parameters
 from graphprune.preconditions import check_values
 from graphprune.proof.fresh_inputs import fixed_batch
 from graphprune.shrinking.rewrite import retrace_shapes
-from graphprune.training.evaluate import evaluate
+from graphprune.training.evaluate import evaluate, require_finite
 from graphprune.training.feed import Feed, feed_for, prepared
 from graphprune.training.recalibrate import recalibrate_batchnorm
 from graphprune.training.reconstruct import reconstruct, require_stateless
 from graphprune.training.tuning import tune
 from graphprune.training.userloss import checked_loss
-
-WORTH_MENDING = 0.01
-"""Accuracy lost in the cut, of 1, from which on the user is told what wins it back."""
 
 _EXAMPLES_SIZES = (
     "the model is captured for inputs of the examples' sizes only: it was exported so, or its "
@@ -79,9 +78,27 @@ class Run:
         with self.clock.stage("analyse"):
             return analyse(self.dense.module)
 
+    def judge(self, module: nn.Module, feed: Feed) -> dict[str, float]:
+        """Figures of a model on held-out data, as :func:`evaluate` gives them."""
+        return evaluate(module, feed.held_out(), loss=self.loss, teacher=self.dense.module)
+
+    @cached_property
+    def dense_figures(self) -> dict[str, float]:
+        """Figures of the original on the held-out data; without data none."""
+        if self.feed is None:
+            return {}
+        with self.clock.stage("evaluate"):
+            return self.judge(self.dense.module, self.feed)
+
     def score(self, analysis: Analysis, method: Method, *, intervals: bool = True) -> Scores:
-        """Importance of every channel by a method, for a report with ``intervals``."""
+        """Importance of every channel by a method, for a report with ``intervals``.
+
+        Raises:
+            TrainingError: the original's own loss is not finite, found before anything is learned.
+        """
         learn = self.config.learn
+        if self.config.evaluate:
+            require_finite(self.dense_figures)
         with self.clock.stage("score"):
             return score_channels(
                 self.dense,
@@ -143,14 +160,12 @@ class Run:
                 certificate = prove(small, analysis, plan, seed, trained=True)
         evaluations: dict[str, dict[str, float]] = {}
         if feed is not None and config.evaluate:
+            if feed is self.feed:
+                evaluations["dense"] = self.dense_figures
             with clock.stage("evaluate"):
-                for name, captured in (("dense", self.dense), ("pruned", small)):
-                    evaluations[name] = evaluate(
-                        captured.module,
-                        feed.held_out(),
-                        loss=self.loss,
-                        teacher=self.dense.module,
-                    )
+                if feed is not self.feed:  # whose last, smaller batch is left out
+                    evaluations["dense"] = self.judge(self.dense.module, feed)
+                evaluations["pruned"] = self.judge(small.module, feed)
         stages = Stages(
             self.source,
             self.dense,
@@ -163,7 +178,7 @@ class Run:
             feed.held_out() if feed is not None and config.evaluate else None,
             self.loss,
             clock,
-            (*notes, *scores.notes, *_notes(choice, whole[0]), *_advice(evaluations, changes)),
+            (*notes, *scores.notes, *_notes(choice, whole[0]), *damage(evaluations, changes)),
         )
         return Compressed(small.module, plan, certificate, stages)
 
@@ -222,17 +237,6 @@ def _notes(choice: Choice, whole: Captured) -> list[str]:
             "but is not among the example inputs"
         )
     return notes
-
-
-def _advice(evaluations: dict[str, dict[str, float]], changed: bool) -> list[str]:
-    """What to do about accuracy lost where the weights that stay were left as they are."""
-    before, after = (evaluations.get(name, {}).get("accuracy") for name in ("dense", "pruned"))
-    if changed or before is None or after is None or before - after < WORTH_MENDING:
-        return []
-    return [
-        f"the cut cost {100 * (before - after):.1f} points of accuracy: --reconstruct (seconds, no "
-        "labels needed) or --finetune-epochs can win them back"
-    ]
 
 
 def _capture(model: Any, example_inputs: Any, config: CompressConfig) -> Captured:

@@ -26,7 +26,7 @@ from graphprune.proof.fresh_inputs import batch_size, fixed_batch, with_batch
 from graphprune.proof.onnxrun import OnnxModel
 from graphprune.proof.reload import require_reloadable
 from graphprune.training.devices import on_cpu
-from graphprune.training.evaluate import evaluate
+from graphprune.training.evaluate import evaluate, loss_of
 
 if TYPE_CHECKING:
     from graphprune.compressed import Compressed
@@ -140,7 +140,7 @@ def _judged(result: Compressed, onnx_path: Path, note: str) -> Report:
     models["onnx"] = dataclasses.replace(
         models["pruned"],
         accuracy=figures.get("accuracy"),
-        loss=figures.get("loss", figures.get("distance")),
+        loss=loss_of(figures),
     )
     notes = (*result.report.notes, *([note] if note else []))
     return dataclasses.replace(result.report, models=models, notes=notes)

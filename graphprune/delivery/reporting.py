@@ -13,6 +13,7 @@ from graphprune.capturing.capture import Captured
 from graphprune.delivery.measure import count_parameters, macs_per_example
 from graphprune.exporters.report import GroupRow, Measured, PinRow, Report, versions
 from graphprune.importance.credibility import indistinct, separated
+from graphprune.training.evaluate import loss_of
 
 if TYPE_CHECKING:
     from graphprune.compressed import Compressed
@@ -91,7 +92,7 @@ def measured(captured: Captured, macs: int | None, figures: dict[str, float]) ->
         parameters=count_parameters(captured.module),
         macs=macs,
         accuracy=figures.get("accuracy"),
-        loss=figures.get("loss", figures.get("distance")),
+        loss=loss_of(figures),
     )
 
 

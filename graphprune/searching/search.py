@@ -20,6 +20,7 @@ from graphprune.preconditions import check_asked
 from graphprune.run import Run, begin
 from graphprune.searching.allocate import Allocator
 from graphprune.searching.trials import Contender, Trial, TrialConfig, Trials
+from graphprune.training.evaluate import loss_of
 from graphprune.training.gradients import learning
 
 SHOWN = 5
@@ -172,7 +173,7 @@ def _rows(ordered: Sequence[Trial]) -> tuple[TrialRow, ...]:
             widths=tuple(after for _, after in trial.choice.plan.widths.values()),
             reached=trial.choice.reached,
             accuracy=trial.figures.get("accuracy"),
-            loss=trial.figures.get("loss", trial.figures.get("distance")),
+            loss=loss_of(trial.figures),
         )
         for trial in shown
     )

@@ -21,7 +21,7 @@ from graphprune.importance.scoring import Scores
 from graphprune.run import Run
 from graphprune.searching.allocate import Allocator, Share
 from graphprune.searching.proposals import plain_shares, random_share, varied_share
-from graphprune.training.evaluate import evaluate
+from graphprune.training.evaluate import loss_of
 from graphprune.training.feed import Feed
 from graphprune.training.recalibrate import recalibrate_batchnorm
 
@@ -129,9 +129,9 @@ class Trials:
         return max(plain, self._target.fraction * (1 + TOLERANCE))
 
     def _key(self, trial: Trial) -> tuple[int, float, float]:
-        loss = trial.figures.get("loss", trial.figures.get("distance", math.inf))
+        loss = loss_of(trial.figures)
         accuracy = trial.figures.get("accuracy", 0.0)
-        return -trial.examples, -accuracy, loss if math.isfinite(loss) else math.inf
+        return -trial.examples, -accuracy, math.inf if loss is None else loss
 
     def _proposals(self) -> Iterator[tuple[int, Share]]:
         """Number of a contender and a share for it, the next depending on what came of the last."""
@@ -176,9 +176,7 @@ class Trials:
         small = cut(*contender.whole, trial.choice.plan)
         if self._config.recalibrate:
             recalibrate_batchnorm(small.module, self._every.training(self._seed))
-        figures = evaluate(
-            small.module, feed.held_out(), loss=self._run.loss, teacher=self._run.dense.module
-        )
+        figures = self._run.judge(small.module, feed)
         return replace(trial, figures=figures, examples=_held_out(feed))
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from graphprune.errors import DataError
+from graphprune.errors import DataError, TrainingError
 from graphprune.io.loss import (
     Loss,
     class_scores,
@@ -61,6 +62,27 @@ def evaluate(
         raise DataError("there is no data to evaluate on")
     require_counted(all(weights.values()), "the held-out data")
     return {name: value / weights[name] for name, value in totals.items()}
+
+
+def loss_of(figures: Mapping[str, float]) -> float | None:
+    """The loss, or the distance without labels; None where there is none, or it is not finite."""
+    value = figures.get("loss", figures.get("distance"))
+    return value if value is not None and math.isfinite(value) else None
+
+
+def require_finite(figures: Mapping[str, float]) -> None:
+    """Refuse a loss that cannot judge: that of the original is NaN or infinite already.
+
+    Raises:
+        TrainingError: it is.
+    """
+    for name in ("loss", "distance"):
+        value = figures.get(name, 0.0)
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the {name} of the original model on the held-out data is {value}, so nothing can "
+                "be compared with it; check these data and the loss for NaN, overflow or logarithms"
+            )
 
 
 def _judge(

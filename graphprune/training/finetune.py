@@ -220,6 +220,7 @@ class _Keeper:
         self._module.eval()
         with torch.no_grad():
             value = float(self._evaluate(self._module))
+        value = -math.inf if math.isnan(value) else value  # which no later value would surpass
         self.evaluations.append(value)
         best = -math.inf if self.best_epoch is None else self.evaluations[self.best_epoch]
         # Equal is taken too: later weights have been trained for longer.

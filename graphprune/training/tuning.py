@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from graphprune.capturing.capture import Captured
 from graphprune.errors import TrainingError
 from graphprune.io import Loss
 from graphprune.io.tensors import floating_outputs
-from graphprune.training.evaluate import evaluate
+from graphprune.training.evaluate import evaluate, loss_of
 from graphprune.training.feed import Feed
 from graphprune.training.finetune import FinetuneResult, finetune
 from graphprune.training.objective import Objective
@@ -77,6 +78,7 @@ def _judge_by(
         figures = evaluate(module, feed.held_out(), loss=loss, teacher=dense.module)
         if "accuracy" in figures:
             return figures["accuracy"]
-        return -figures.get("loss", figures.get("distance", 0.0))
+        value = loss_of(figures)
+        return -math.inf if value is None else -value
 
     return judge

@@ -88,7 +88,7 @@ COMPRESS = [
     # the loss
     wrong("loss absent", f"{DATA} --loss userland:absent", "no attribute 'absent'"),
     wrong("loss a number", f"{DATA} --loss userland:CLASSES", "cannot be called"),
-    wrong("NaN loss", f"{DATA} --loss userland:nan_loss", "nan at step 1", status=4),
+    wrong("NaN loss", f"{DATA} --loss userland:nan_loss", "original", "is nan", status=4),
     wrong("vector loss", f"{DATA} --loss userland:vector_loss", "expected a scalar"),
     wrong("broken loss", f"{DATA} --loss userland:raising_loss", "the loss is broken"),
     wrong("constant loss", f"{DATA} --loss userland:constant_loss", "gradient"),
