@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,20 +92,45 @@ class Curve:
     def cheapest(self, method: str, margin: float) -> Point | None:
         """The smallest budget down to which every point is within ``margin`` of the dense model.
 
-        ``margin`` is in units of the measure: for accuracy 0.01 is one percentage point.
+        ``margin`` is in units of the measure: for accuracy 0.01 is one percentage point. A figure
+        that is not finite is within no margin.
+
+        Raises:
+            UsageError: there is no such method on the curve, or the margin is no number from 0 on.
         """
+        check_margin(margin)
+        if method not in self.points:
+            raise UsageError(f"the curve has no method {method!r}; it has {', '.join(self.points)}")
         sign = 1 if self.measure == "accuracy" else -1
         best = None
         for point in sorted(self.points[method], key=lambda one: -one.reached):
-            if sign * (self.dense[self.measure] - point.figures[self.measure]) > margin:
+            lost = sign * (self.dense[self.measure] - point.figures[self.measure])
+            if not lost <= margin:  # so NaN ends it too
                 break
             best = point
         return best
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data for ``json.dump``."""
-        points = {name: [vars(point) for point in found] for name, found in self.points.items()}
-        return {"kind": self.kind, "dense": self.dense, "points": points}
+        """Plain data for ``json.dump``; figures that are not finite are None."""
+        points = {
+            name: [{**vars(point), "figures": _plain(point.figures)} for point in found]
+            for name, found in self.points.items()
+        }
+        return {"kind": self.kind, "dense": _plain(self.dense), "points": points}
+
+
+def check_margin(margin: float) -> None:
+    """Refuse a margin that nothing could be within.
+
+    Raises:
+        UsageError: it is below 0, or not finite.
+    """
+    if not 0 <= margin < math.inf:
+        raise UsageError(f"margin is {margin}; give a number from 0 on, such as 0.01")
+
+
+def _plain(figures: dict[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
 
 
 @learning()

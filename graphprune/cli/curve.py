@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,14 @@ from graphprune.cli.source import loss_option, model_options, read_source
 
 if TYPE_CHECKING:
     from graphprune.curve import Curve
+
+
+def _margin(context: click.Context, option: click.Parameter, margin: float) -> float:
+    from graphprune.curve import check_margin
+
+    del context, option
+    check_margin(margin)
+    return margin
 
 
 @click.command()
@@ -47,6 +56,7 @@ if TYPE_CHECKING:
     "--margin",
     default=0.01,
     show_default=True,
+    callback=_margin,
     help="Loss of accuracy (or rise of the loss) that you would accept before fine-tuning.",
 )
 @batch_size_option
@@ -82,7 +92,7 @@ def curve(as_json: bool, margin: float, **given: Any) -> None:
             config=replace(config, compress=replace(config.compress, progress=progress)),
         )
     if as_json:
-        click.echo(json.dumps(found.to_json(), indent=1))
+        click.echo(json.dumps(found.to_json(), indent=1, allow_nan=False))
         return
     dense = _figure(found, found.dense)
     output_console().print(f"{found.measure} on held-out data; dense model {dense}\n")
@@ -116,6 +126,8 @@ def _table(found: Curve, fractions: tuple[float, ...]) -> Table:
 
 def _figure(found: Curve, figures: dict[str, float]) -> str:
     value = figures[found.measure]
+    if not math.isfinite(value):
+        return "not finite"
     return f"{value:.2%}" if found.measure == "accuracy" else f"{value:.4g}"
 
 

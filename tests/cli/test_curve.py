@@ -88,6 +88,8 @@ def test_wrong_options_are_one_line(run: Run) -> None:
         ("--batch-size 0", "at least 1"),
         ("--method l2 --variant mean", "are for dirichlet"),
         ("--pass nothing", "nothing"),
+        ("--margin nan", "margin is nan; give a number from 0 on"),
+        ("--margin -1", "margin is -1"),
     ):
         result = run("curve", "model.pt2", "--data", "train.npz", *options.split())
         assert result.exit_code == 2

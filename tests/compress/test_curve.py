@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -157,6 +158,14 @@ def test_the_cheapest_budget_is_before_the_first_that_loses_too_much() -> None:
     assert Curve("macs", {"accuracy": 1.0}, curve.points).cheapest("a", 0.05) is None
     losses = Curve("macs", {"loss": 1.0}, {"a": points("loss", 0.9, 1.1, 1.4)})
     assert losses.cheapest("a", 0.2) == Point(0.6, 0.6, {"loss": 1.1})
+    holes = Curve("macs", {"loss": 1.0}, {"a": points("loss", 0.9, math.nan, 1.0)})
+    assert holes.cheapest("a", 0.2) == Point(0.9, 0.9, {"loss": 0.9})
+    assert [p["figures"]["loss"] for p in holes.to_json()["points"]["a"]] == [0.9, None, 1.0]
+    with pytest.raises(UsageError, match="no method 'x'; it has a"):
+        losses.cheapest("x", 0.2)
+    for margin in (-1.0, math.nan, math.inf):
+        with pytest.raises(UsageError, match="margin is"):
+            losses.cheapest("a", margin)
 
 
 def test_what_makes_no_sense_is_refused() -> None:
