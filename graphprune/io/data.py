@@ -139,15 +139,16 @@ def check_data_fits(
     *,
     expected: tuple[Any, ...] | None = None,
     labels_are_classes: bool = True,
+    examples: int = 2,
 ) -> DataBundle:
     """Check the data against the model; return them with the number of classes known.
 
-    Runs the model on two examples. ``expected`` holds example inputs ``(args, kwargs)`` known to
-    fit. Data held in memory are checked in full, others batch by batch as they are read.
+    Runs the model on a batch of ``examples``. ``expected`` holds example inputs ``(args, kwargs)``
+    known to fit. Data held in memory are checked in full, others batch by batch as they are read.
     ``labels_are_classes`` False (the user has a loss of their own) leaves labels unchecked.
     Raises :class:`DataError` for shapes or dtypes that differ, NaN, or labels out of range.
     """
-    inputs, target = data.example_batch(2)
+    inputs, target = data.example_batch(examples)
     if isinstance(inputs, dict):
         output = check_inputs_fit(model, (), inputs)
     else:

@@ -91,10 +91,12 @@ def prepared(data: Any, captured: Captured, batch_size: int, loss: Loss | None) 
     bundle = replace(as_data(data), arrange=Binding.of(captured))
     feed = feed_for(captured, bundle, batch_size)
     expected = (captured.args, captured.kwargs) if not captured.kwargs else None
-    if feed.fixed:  # the check runs two examples, which such a model may not accept
-        return feed
     checked = check_data_fits(
-        bundle, captured.module, expected=expected, labels_are_classes=loss is None
+        bundle,
+        captured.module,
+        expected=expected,
+        labels_are_classes=loss is None,
+        examples=feed.batch_size if feed.fixed else 2,
     )
     return replace(feed, bundle=checked)
 

@@ -77,6 +77,7 @@ COMPRESS = [
     wrong("data shape", "model.pt2 --data bad/shape.npz", "expected Nx1x8x8", "1x9x9"),
     wrong("one example", "model.pt2 --data bad/one.npz", "expected at least 2"),
     wrong("label too large", "model.pt2 --data bad/label.npz", "label 4", "0 to 3"),
+    wrong("label, one batch", "one_batch.pt2 --data bad/label.npz", "label 4", "0 to 3"),
     wrong("label negative", "model.pt2 --data bad/negative.npz", "label -1", "0 to 3"),
     wrong("float labels", "model.pt2 --data bad/floats.npz", "not class labels", "--loss"),
     wrong("NaN data", "model.pt2 --data bad/nan.npz", "NaN", "clean the data"),
