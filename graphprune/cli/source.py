@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from graphprune.errors import ModelError
+from graphprune.graph.trees import tensor_leaves
 from graphprune.io import DataBundle, DataOptions, LoadedModel, load_data, load_model
 from graphprune.io.inputs import parse_input_shapes
 
@@ -158,9 +159,10 @@ def _of_data(bundle: DataBundle, suggested: Inputs | None) -> Inputs:
 def _data_options(loaded: LoadedModel, inputs: Inputs | None) -> DataOptions:
     mean, std = loaded.metadata.get("mean"), loaded.metadata.get("std")
     first = inputs[0][0] if inputs is not None and inputs[0] else None
+    typed = next(iter(tensor_leaves(inputs)), None)  # by name as well, where sizes are arbitrary
     return DataOptions(
         input_shape=tuple(first.shape[1:]) if first is not None else None,
-        input_dtype=first.dtype if first is not None else None,
+        input_dtype=typed.dtype if typed is not None else None,
         mean=tuple(mean) if mean is not None and std is not None else None,
         std=tuple(std) if mean is not None and std is not None else None,
     )

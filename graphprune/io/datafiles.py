@@ -30,19 +30,20 @@ Array = npt.NDArray[np.generic]
 
 @dataclass(frozen=True)
 class ImageScale:
-    """Turn images of 8 bits into float32 on [0, 1], then normalise the channels (dim 1)."""
+    """Turn images of 8 bits into floats on [0, 1], then normalise the channels (dim 1)."""
 
     eight_bit: bool = True
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    dtype: torch.dtype = torch.float32
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         images = images.float().div_(255) if self.eight_bit else images.float()
         if self.mean is None or self.std is None:
-            return images
+            return images.to(self.dtype)
         shape = (1, -1) + (1,) * (images.ndim - 2)
         mean, std = torch.tensor(self.mean).view(shape), torch.tensor(self.std).view(shape)
-        return (images - mean) / std
+        return ((images - mean) / std).to(self.dtype)
 
 
 def load_data(spec: str | Path, options: DataOptions | None = None) -> DataBundle:
@@ -77,8 +78,9 @@ def load_npz(path: Path, options: DataOptions) -> DataBundle:
 
     Inputs are called x, inputs, images, data or features, targets y, targets or labels, alone or
     with ``_train`` and ``_val`` or ``_test`` (a validation set is preferred as held-out set).
-    8-bit inputs are images: float32 on [0, 1], ``(N, H, W)`` made ``(N, 1, H, W)`` and
-    ``(N, H, W, C)`` made ``(N, C, H, W)``. Other floats become float32, integers int64.
+    8-bit inputs are images: floats on [0, 1], ``(N, H, W)`` made ``(N, 1, H, W)`` and
+    ``(N, H, W, C)`` made ``(N, C, H, W)``. Floats become the model's own, else float32, integers
+    int64.
     """
     source = one_line(path)
     arrays = _read_arrays(path, source)
@@ -143,13 +145,14 @@ def _inputs(
         raise DataError(
             f"{source}: inputs of dtype {x.dtype} and shape {x.shape}; expected numbers"
         )
-    if options.input_dtype is not None and not options.input_dtype.is_floating_point:
-        return _tensor(x).to(options.input_dtype), None
+    dtype = options.input_dtype or torch.float32
+    if not dtype.is_floating_point:
+        return _tensor(x).to(dtype), None
     eight_bit = x.dtype == np.uint8
     scale: ImageScale | None = None
     if eight_bit or options.mean is not None:
-        scale = ImageScale(eight_bit, options.mean, options.std)
-    tensor = _channels_first(_tensor(x), options.input_shape, eight_bit)
+        scale = ImageScale(eight_bit, options.mean, options.std, dtype)
+    tensor = _channels_first(_tensor(x, dtype), options.input_shape, eight_bit)
     channels = tensor.shape[1] if tensor.ndim > 1 else 1
     if scale is not None and scale.mean is not None and len(scale.mean) not in (1, channels):
         raise DataError(f"{source}: {channels} channels but {len(scale.mean)} means")
@@ -184,11 +187,13 @@ def _target(y: Array, source: str) -> torch.Tensor:
     return target.long() if y.dtype.kind != "f" else target
 
 
-def _tensor(array: Array) -> torch.Tensor:
-    """Return the array as float32, int64, uint8 or bool, copied only where needed."""
+def _tensor(array: Array, floats: torch.dtype = torch.float32) -> torch.Tensor:
+    """Return the array as ``floats``, int64, uint8 or bool, copied only where needed."""
     if array.dtype.kind == "f":
-        array = array.astype(np.float32, copy=False)
-    elif array.dtype.kind in "iu" and array.dtype != np.uint8:
+        wide = np.float64 if floats == torch.float64 else np.float32
+        array = array.astype(wide, copy=False)
+        return torch.from_numpy(np.ascontiguousarray(array)).to(floats)
+    if array.dtype.kind in "iu" and array.dtype != np.uint8:
         if array.dtype == np.uint64 and array.size and int(array.max()) > np.iinfo(np.int64).max:
             raise DataError("integers beyond the range of int64 in the data")
         array = array.astype(np.int64, copy=False)

@@ -23,7 +23,7 @@ _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 @dataclass(frozen=True)
 class ImageFiles(Dataset[Any]):
-    """Image files decoded on demand: float32 ``(C, H, W)`` on [0, 1], normalised if asked for.
+    """Image files decoded on demand: floats ``(C, H, W)`` on [0, 1], normalised if asked for.
 
     Every image is converted to ``shape[0]`` channels (1, 3 or 4) and resized, bilinear, to
     ``shape[1:]``, its aspect ratio ignored. Items are ``(image, label)``, or the image alone.
@@ -35,6 +35,7 @@ class ImageFiles(Dataset[Any]):
     shape: tuple[int, int, int]
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    dtype: torch.dtype = torch.float32
 
     def __len__(self) -> int:
         return len(self.files)
@@ -50,7 +51,7 @@ class ImageFiles(Dataset[Any]):
             image = (image - torch.tensor(self.mean)[:, None, None]) / torch.tensor(self.std)[
                 :, None, None
             ]
-        image = image.contiguous()
+        image = image.contiguous().to(self.dtype)
         return image if self.labels is None else (image, self.labels[index])
 
 
@@ -88,14 +89,17 @@ def load_image_folder(folder: Path, options: DataOptions) -> DataBundle:
             f"{source}: no images in it; expected one sub-folder of images for each class"
         )
     shape = _shape(files[0], options, source)
-    train = ImageFiles(files, labels, shape, options.mean, options.std)
+    dtype = options.input_dtype
+    if dtype is None or not dtype.is_floating_point:
+        dtype = torch.float32
+    train = ImageFiles(files, labels, shape, options.mean, options.std, dtype)
     held: ImageFiles | None = None
     if held_dir is not None:
         extra = [entry.name for entry in _sub_folders(held_dir) if entry.name not in classes]
         if extra:
             raise DataError(f"{one_line(held_dir)}: classes not in {train_dir.name}: {few(extra)}")
         held_files, held_labels = _list_images(held_dir, classes)
-        held = ImageFiles(held_files, held_labels, shape, options.mean, options.std)
+        held = ImageFiles(held_files, held_labels, shape, options.mean, options.std, dtype)
     return bundle(train, held, options)
 
 

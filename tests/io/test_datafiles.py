@@ -250,3 +250,22 @@ def test_bad_functions(spec: str, message: str) -> None:
 
 def check_error(action: Callable[[], object], message: str) -> None:
     error_lines.check_error(action, message, DataError)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_floats_become_those_of_the_model(dtype: torch.dtype, tmp_path: Path) -> None:
+    options = DataOptions(input_dtype=dtype)
+    values = np.full((10, 4), 1 / 3)
+    inputs, _ = load_data(write_npz(tmp_path / "a.npz", x=values), options).example_batch(2)
+    assert inputs[0].dtype == dtype
+    assert torch.equal(inputs[0], torch.full((2, 4), 1 / 3, dtype=torch.float64).to(dtype))
+    normalised = DataOptions(input_dtype=dtype, mean=(0.5,), std=(0.25,))
+    for one in (options, normalised):
+        images, _ = load_data(write_npz(tmp_path / "i.npz", x=IMAGES), one).example_batch(2)
+        assert images[0].dtype == dtype
+        (tmp_path / "images" / "0").mkdir(parents=True, exist_ok=True)
+        for number in range(2):
+            picture = Image.fromarray(IMAGES[number])
+            picture.save(tmp_path / "images" / "0" / f"{number}.png")
+        files, _ = load_data(tmp_path / "images", one).example_batch(1)
+        assert files[0].dtype == dtype
