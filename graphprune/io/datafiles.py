@@ -147,7 +147,7 @@ def _inputs(
         )
     dtype = options.input_dtype or torch.float32
     if not dtype.is_floating_point:
-        return _tensor(x).to(dtype), None
+        return _converted(x, dtype, source), None
     eight_bit = x.dtype == np.uint8
     scale: ImageScale | None = None
     if eight_bit or options.mean is not None:
@@ -157,6 +157,20 @@ def _inputs(
     if scale is not None and scale.mean is not None and len(scale.mean) not in (1, channels):
         raise DataError(f"{source}: {channels} channels but {len(scale.mean)} means")
     return tensor, scale
+
+
+def _converted(x: Array, dtype: torch.dtype, source: str) -> torch.Tensor:
+    """Inputs for a model that takes no floats; where it takes integers, no value may change."""
+    given = _tensor(x, torch.float64)
+    converted = given.to(dtype)
+    changed = converted != given  # NaN too
+    if bool(changed.any()) and not dtype.is_complex:
+        name = str(dtype).removeprefix("torch.")
+        raise DataError(
+            f"{source}: inputs hold {given[changed][0].item()}, but the model takes {name}, which "
+            "has no such value; give the inputs that it was trained on, such as token numbers"
+        )
+    return converted
 
 
 def _channels_first(

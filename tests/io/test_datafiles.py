@@ -269,3 +269,34 @@ def test_floats_become_those_of_the_model(dtype: torch.dtype, tmp_path: Path) ->
             picture.save(tmp_path / "images" / "0" / f"{number}.png")
         files, _ = load_data(tmp_path / "images", one).example_batch(1)
         assert files[0].dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "shown"),
+    [
+        (3.7, torch.int64, "3.7"),
+        (float("nan"), torch.int64, "nan"),
+        (1e30, torch.int64, "1e[+]30"),
+        (300, torch.uint8, "300"),
+        (2, torch.bool, "2"),
+    ],
+)
+def test_values_that_the_model_cannot_take_are_refused(
+    value: float, dtype: torch.dtype, shown: str, tmp_path: Path
+) -> None:
+    path = write_npz(tmp_path / "a.npz", x=np.array([[1, 0], [0, value], [1, 1]]))
+    name = str(dtype).removeprefix("torch.")
+    with pytest.raises(DataError, match=f"inputs hold {shown}.*, but the model takes {name}"):
+        load_data(path, DataOptions(input_dtype=dtype))
+
+
+def test_whole_numbers_in_floats_are_numbers(tmp_path: Path) -> None:
+    path = write_npz(tmp_path / "a.npz", x=np.array([[1.0, 2.0], [3.0, 2.0**24 + 1]]))
+    inputs, _ = load_data(path, DataOptions(input_dtype=torch.int64)).example_batch(1)
+    assert inputs[0].tolist() in ([[1, 2]], [[3, 2**24 + 1]])
+
+
+def test_real_values_are_complex_ones(tmp_path: Path) -> None:
+    path = write_npz(tmp_path / "a.npz", x=np.full((4, 2), 1 / 3))
+    inputs, _ = load_data(path, DataOptions(input_dtype=torch.complex64)).example_batch(1)
+    assert torch.equal(inputs[0], torch.full((1, 2), 1 / 3, dtype=torch.complex64))
