@@ -27,6 +27,7 @@ from graphprune.into.apply import apply
 from graphprune.io import Loss
 from graphprune.progress import Progress
 from graphprune.proof.certify import Certificate
+from graphprune.seeds import check_seed
 from graphprune.training.devices import Batch
 from graphprune.training.finetune import FinetuneConfig, FinetuneResult
 
@@ -76,6 +77,10 @@ class CompressConfig:
     seed: int | None = None
     progress: Progress | None = None
     source: str = ""
+
+    def __post_init__(self) -> None:
+        if self.seed is not None:
+            check_seed(self.seed)
 
     @property
     def thinning(self) -> Thinning:

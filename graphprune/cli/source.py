@@ -87,9 +87,21 @@ def _load_loss(context: click.Context, option: click.Parameter, spec: str | None
 
 def seed_option(command: F) -> F:
     """``--seed``."""
-    return click.option("--seed", default=0, show_default=True, help="Seed of everything random.")(
-        command
-    )
+    return click.option(
+        "--seed",
+        default=0,
+        show_default=True,
+        callback=_checked_seed,
+        help="Seed of everything random.",
+    )(command)
+
+
+def _checked_seed(context: click.Context, option: click.Parameter, seed: int) -> int:
+    from graphprune.seeds import check_seed
+
+    del context, option
+    check_seed(seed, "--seed")
+    return seed
 
 
 def rules_option(command: F) -> F:

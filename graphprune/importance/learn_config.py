@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from graphprune.errors import UsageError
+from graphprune.seeds import check_seed
 
 MOST_PASSES = 50
 """Passes over the data at most, where their number is not given: few examples tell no more."""
@@ -71,6 +72,7 @@ class LearnConfig:
                 raise UsageError(f"{name} must be at least 1, got {value}")
         if not self.kl_weight >= 0 or not 0 <= self.kl_anneal <= 1:
             raise UsageError("kl_weight must be at least 0 and kl_anneal between 0 and 1")
+        check_seed(self.seed)
 
     def batch_size(self, examples: int, wanted: int) -> int:
         """Examples per step, for whoever makes the batches.

@@ -18,6 +18,7 @@ from graphprune.io.examples import ArrayDataset, Batch, Given, collated, split_b
 from graphprune.io.inputs import check_finite, check_inputs_fit
 from graphprune.io.loss import check_labels, class_scores, counted_labels, require_counted
 from graphprune.io.text import reason
+from graphprune.seeds import check_seed
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class DataOptions:
     def __post_init__(self) -> None:
         if not 0 < self.holdout < 1:
             raise DataError(f"the held-out share is {self.holdout}; expected between 0 and 1")
+        check_seed(self.seed)
         if (self.mean is None) != (self.std is None) or 0 in (self.std or ()):
             raise DataError("mean and std go together, and std is never 0")
 

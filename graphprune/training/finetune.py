@@ -15,6 +15,7 @@ from torch import nn
 from graphprune.errors import DataError, UsageError
 from graphprune.io.loss import counted_labels, require_counted
 from graphprune.progress import LossLog, Progress
+from graphprune.seeds import check_seed
 from graphprune.training.devices import Batch, Runtime, module_device, move, run_module
 from graphprune.training.gradients import differentiating, learning
 from graphprune.training.objective import Objective
@@ -62,6 +63,7 @@ class FinetuneConfig:
             raise UsageError(f"warmup must be between 0 and 1, got {self.warmup}")
         if self.weight_decay < 0 or self.max_gradient < 0:
             raise UsageError("weight_decay and max_gradient must not be negative")
+        check_seed(self.seed)
 
 
 @dataclass(frozen=True)

@@ -147,6 +147,7 @@ COMPRESS = [
     wrong("unknown option", "model.pt2 --best", "--best"),
     wrong("no model", "", "MODEL"),
     wrong("two models", "model.pt2 model.pt2", "model.pt2"),
+    wrong("seed negative", "model.pt2 --seed -1", "--seed is -1; give a whole number from 0"),
     wrong("seed no number", "model.pt2 --seed abc", "abc"),
 ]
 
@@ -293,6 +294,13 @@ OTHERS = [
     wrong("verify no folder", "verify none", "give the folder that compress wrote"),
     wrong("verify a file", "verify model.pt2", "give the folder that compress wrote"),
     wrong("verify a stranger", "verify images", "report.json is missing"),
+    *(
+        wrong(f"huge seed of {name}", f"{name} --seed {10**20}", "--seed is 1000", "to 2^63 - 1")
+        for name in (
+            *("compress model.pt2 -o none", "curve model.pt2 --data train.npz"),
+            *("search model.pt2 --data train.npz -o none", "features model.pt2"),
+        )
+    ),
     wrong("passes and more", "passes normalise", "normalise"),
 ]
 
