@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 import torch
@@ -36,7 +37,8 @@ class CurveConfig:
     Attributes:
         kind: the budget's: ``channels``, ``params`` or ``macs``.
         fractions: of it that stay, one point each.
-        controls: methods to compare with.
+        controls: methods to compare with, by name, with options as in ``taylor{batches=4}``; one
+            that is the method of interest itself is left out.
         compress: everything that decides what :func:`graphprune.compress` would cut: how switches
             are learned, ranking, heads, widths, passes, seed. What it says of training and of
             delivery plays no part.
@@ -76,8 +78,8 @@ class Curve:
     Attributes:
         kind: of the budget.
         dense: figures of the whole model on the same data.
-        points: method to points, in the order of the fractions; budgets that cannot be reached are
-            left out.
+        points: method (with its options, where two have one name) to points, in the order of the
+            fractions; budgets that cannot be reached are left out.
     """
 
     kind: str
@@ -157,6 +159,7 @@ def draw_curve(
         config: see :class:`CurveConfig`.
 
     Raises:
+        UsageError: a method or a control is not known.
         ModelError: the model cannot be captured whole.
         DataError: the data do not fit the model.
         TargetError: no budget can be reached.
@@ -166,25 +169,57 @@ def draw_curve(
     config = config or CurveConfig()
     if data is None:
         raise DataError("a curve judges small models on held-out data; give --data (data=)")
-    main, _ = resolve_method(method, has_data=True)
+    methods = _named(method, config.controls)
     with whole_graph_for("a curve"):
         run = begin(model, example_inputs, data, loss, config.compress)
     analysis = run.analyse()
     judge = _Judge(run, config)
-    ranked = [main, *(control for control in config.controls if control != main.name)]
     require_finite(run.dense_figures)
     points: dict[str, list[Point]] = {}
-    total = len(ranked) * len(config.fractions)
-    for number, one in enumerate(ranked):
-        scores = run.score(analysis, resolve_method(one, has_data=True)[0], intervals=False)
+    total = len(methods) * len(config.fractions)
+    for number, (name, one) in enumerate(methods.items()):
+        scores = run.score(analysis, one, intervals=False)
         done = number * len(config.fractions)
-        points[scores.method] = judge.points(scores, analysis, (done, total))
+        points[name] = judge.points(scores, analysis, (done, total))
     if not any(points.values()):
         raise TargetError(
             f"none of the budgets {config.kind}={', '.join(map(str, config.fractions))} "
             "can be reached; ask for more to stay"
         )
     return Curve(config.kind, run.dense_figures, points)
+
+
+def _named(main: str | Method, controls: Sequence[str | Method]) -> dict[str, Method]:
+    """The methods by name, each once, the main one first; with its options where names are equal.
+
+    Raises:
+        UsageError: one is not known, found before any of them learns.
+    """
+    found: list[Method] = []
+    for one in (main, *controls):
+        method = resolve_method(one, has_data=True)[0]
+        if method not in found:
+            found.append(method)
+    names = [method.name for method in found]
+    shown = [
+        method.name if names.count(method.name) == 1 else _with_options(method) for method in found
+    ]
+    return {
+        name if shown.count(name) == 1 else f"{name} ({number})": method
+        for number, (name, method) in enumerate(zip(shown, found, strict=True), 1)
+    }
+
+
+def _with_options(method: Method) -> str:
+    """The name with the options that are not as they were."""
+    if not is_dataclass(method):
+        return method.name
+    options = [
+        f"{one.name}={getattr(method, one.name)}"
+        for one in fields(method)
+        if getattr(method, one.name) != one.default
+    ]
+    return f"{method.name}{{{','.join(options)}}}" if options else method.name
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import torch
 
-from graphprune.criteria.base import Evidence, sum_by_channel
+from graphprune.criteria.base import Evidence, check_batches, sum_by_channel
 from graphprune.criteria.runs import Runs, for_every_channel
 from graphprune.criteria.watch import Place, reading_places, watch
 from graphprune.graph.graphmodule import frozen
@@ -60,6 +60,9 @@ class ActivationMean:
     name: ClassVar[str] = "activation-mean"
     needs_data: ClassVar[bool] = True
     batches: int | None = None
+
+    def __post_init__(self) -> None:
+        check_batches(self.batches, self.name)
 
     def score(self, evidence: Evidence) -> dict[str, torch.Tensor]:
         """Scores by group name, float64, shape (D,).

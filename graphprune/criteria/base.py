@@ -64,6 +64,16 @@ def needs_data(method: object) -> bool:
     return bool(getattr(method, "needs_data", False))
 
 
+def check_batches(batches: int | None, name: str) -> None:
+    """Refuse a number of batches that leaves nothing to measure on.
+
+    Raises:
+        UsageError: it is below 1; ``name`` is the criterion's.
+    """
+    if batches is not None and batches < 1:
+        raise UsageError(f"batches of {name} must be at least 1, got {batches}")
+
+
 def given_data(evidence: Evidence, name: str) -> tuple[Captured, Iterable[Batch]]:
     """The model and the data.
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from graphprune.criteria.base import Evidence
+from graphprune.criteria.base import Evidence, check_batches
 from graphprune.criteria.gates import gated_runs
 from graphprune.criteria.runs import Runs, for_every_channel
 from graphprune.criteria.signal import Signal
@@ -37,6 +37,9 @@ class Fisher:
     name: ClassVar[str] = "fisher"
     needs_data: ClassVar[bool] = True
     batches: int | None = None
+
+    def __post_init__(self) -> None:
+        check_batches(self.batches, self.name)
 
     def score(self, evidence: Evidence) -> dict[str, torch.Tensor]:
         """Scores by group name, float64, shape (D,), in units of the loss.

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from graphprune.criteria.base import Evidence
+from graphprune.criteria.base import Evidence, check_batches
 from graphprune.criteria.gates import gated_runs
 from graphprune.criteria.runs import Runs, for_every_channel
 from graphprune.criteria.signal import Signal
@@ -45,6 +45,7 @@ class OptimalBrainDamage:
     batches: int | None = None
 
     def __post_init__(self) -> None:
+        check_batches(self.batches, self.name)
         if self.probes < 1:
             raise UsageError(f"probes of obd must be at least 1, got {self.probes}")
 

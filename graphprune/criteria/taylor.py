@@ -7,7 +7,12 @@ from typing import ClassVar
 
 import torch
 
-from graphprune.criteria.base import Evidence, parameters_by_channel, sum_by_channel
+from graphprune.criteria.base import (
+    Evidence,
+    check_batches,
+    parameters_by_channel,
+    sum_by_channel,
+)
 from graphprune.criteria.runs import Runs, for_every_channel
 from graphprune.criteria.signal import Signal
 from graphprune.criteria.sloped import check_found, gradients
@@ -36,6 +41,9 @@ class Taylor:
     name: ClassVar[str] = "taylor"
     needs_data: ClassVar[bool] = True
     batches: int | None = None
+
+    def __post_init__(self) -> None:
+        check_batches(self.batches, self.name)
 
     def score(self, evidence: Evidence) -> dict[str, torch.Tensor]:
         """Scores by group name, float64, shape (D,), in squared units of the loss.

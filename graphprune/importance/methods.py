@@ -29,8 +29,14 @@ def resolve_method(method: str | Method, has_data: bool) -> tuple[Method, str]:
     """The method meant, also by ``auto``, with a note for the user.
 
     Raises:
-        UsageError: an unknown method, or one that needs data where there are none.
+        UsageError: an unknown method, what is none at all, or one that needs data where there are
+            none.
     """
+    if isinstance(method, list | tuple):
+        raise UsageError(
+            f"method is a {type(method).__name__}; give one name such as dirichlet, or one object "
+            "(search alone takes a list of them)"
+        )
     if method == AUTO:
         if has_data:
             return make_method(LEARNED), ""

@@ -125,6 +125,11 @@ COMPRESS = [
         "inspect",
     ),
     wrong("unknown method", "model.pt2 --method best", "'best'", "l1, l2, lamp, obd, random"),
+    wrong(
+        "batches of none",
+        f"{DATA} --method fisher{{batches=0}}",
+        "batches of fisher must be at least",
+    ),
     wrong("method's module", "model.pt2 --method nowhere:Best", "nowhere"),
     wrong("method no criterion", "model.pt2 --method userland:make", "userland:make"),
     wrong("dirichlet blind", "model.pt2 --method dirichlet", "learns from data", "--data"),

@@ -282,6 +282,8 @@ def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
         ({"data": data()[0], "finetune_epochs": -1}, DataError, "give 0 or more"),
         ({"finetune_epochs": 1}, DataError, "needs data"),
         ({"method": "best"}, UsageError, "'best'"),
+        ({"method": ["l1", "l2"]}, UsageError, "method is a list; give one name"),
+        ({"method": None}, UsageError, "method is a NoneType; give one name"),
         ({"method": "dirichlet"}, UsageError, "learns from data"),
         ({"target": "macs=2"}, TargetError, "at most 1"),
         ({"example_inputs": "x"}, ModelError, "str"),

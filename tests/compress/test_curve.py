@@ -178,3 +178,21 @@ def test_what_makes_no_sense_is_refused() -> None:
         draw_curve(net(), x[:2], (x[:, :, :4], y))
     with pytest.raises(DataError, match="--data"):
         draw_curve(net(), x[:2], None)
+
+
+def test_controls_with_other_options_are_methods_of_their_own() -> None:
+    x, y = data()
+    controls = ("taylor{batches=1}", "taylor", "l2", "l2")
+    config = CurveConfig(fractions=(0.6,), controls=controls, compress=CompressConfig(batch_size=8))
+    curve = draw_curve(net(), x[:2], (x, y), method="taylor{batches=2}", config=config)
+    assert list(curve.points) == ["taylor{batches=2}", "taylor{batches=1}", "taylor", "l2"]
+
+
+def test_a_control_that_is_not_known_is_found_before_anything_is_learned() -> None:
+    x, y = data()
+    stages: list[str] = []
+    ways = CompressConfig(progress=lambda stage, *_: stages.append(stage))
+    config = CurveConfig(controls=("l3",), compress=ways)
+    with pytest.raises(UsageError, match="'l3' is not known"):
+        draw_curve(net(), x[:2], (x, y), config=config)
+    assert not stages
