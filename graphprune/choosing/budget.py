@@ -27,6 +27,8 @@ Found = TypeVar("Found")
 TOLERANCE = 0.01
 """A budget counts as met within this fraction of the dense model (1 percentage point)."""
 
+_OTHER_ORDERS = "; another --ranking has others"
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -79,7 +81,7 @@ def choose(
     if target.kind == "channels":
         ranked = Ranked(analysis, score, ranking, thinning)
         classes, reached = thin_each_group(ranked, target.fraction)
-        note = note_for(target, reached) if reached - target.fraction > 0.05 else ""
+        missed = reached - target.fraction > 0.05
     else:
         costs = cost_model(analysis)
 
@@ -88,7 +90,8 @@ def choose(
             return meet(costs, steps, target, Guard(analysis))
 
         classes, reached = first_to_meet(target, thinning, attempt)
-        note = note_for(target, reached) if abs(reached - target.fraction) > TOLERANCE else ""
+        missed = abs(reached - target.fraction) > TOLERANCE
+    note = note_for(target, reached) + _OTHER_ORDERS if missed else ""
     plan = plan_from_classes(analysis, classes, target=str(target), method=method)
     return Choice(plan, reached, note)
 
@@ -114,7 +117,7 @@ def note_for(target: Target, reached: float) -> str:
     """The line for the user where a target was missed."""
     return (
         f"asked for {target}, reached {target.kind}={reached:.4f}: "
-        "in this order the channels go in steps of this size; another --ranking has others"
+        "in this order the channels go in steps of this size"
     )
 
 

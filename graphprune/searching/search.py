@@ -27,6 +27,12 @@ SHOWN = 5
 """Allocations that the report shows, besides the plain one that `compress` would have taken."""
 
 
+_FLATTERED = (
+    "{tried} allocations were tried and the best on the held-out data was kept, so its figures "
+    "there flatter it; test on data of your own"
+)
+
+
 @dataclass(frozen=True)
 class SearchConfig:
     """How a search goes.
@@ -103,12 +109,9 @@ def search(  # noqa: PLR0913 - the arguments of compress, which users know
         trials.run()
         ordered = trials.best_first()
     best = ordered[0]
-    note = (
-        f"{len(ordered)} allocations were tried and the best on the held-out data was kept, so "
-        "its accuracy there flatters it; test on data of your own"
-    )
+    notes = (_FLATTERED.format(tried=len(ordered)),) if len(ordered) > 1 else ()
     result = run.finish(
-        best.contender.whole, best.contender.scores, best.choice, finetune_epochs, (note,)
+        best.contender.whole, best.contender.scores, best.choice, finetune_epochs, notes
     )
     rows = _rows(ordered)
     return replace(result, stages=replace(result.stages, trials=rows))

@@ -160,3 +160,20 @@ def test_counts_below_one_are_refused() -> None:
         SearchConfig(trials=0)
     with pytest.raises(UsageError, match="examples"):
         SearchConfig(examples=0)
+
+
+def test_a_single_trial_is_not_the_best_of_many() -> None:
+    notes = " ".join(found(trials=1).report.notes)
+    assert "were tried" not in notes
+    assert "flatter" not in notes
+
+
+def test_a_missed_budget_hints_at_no_option_that_a_search_lacks() -> None:
+    model, (x, y) = planted()
+    common = CompressConfig(batch_size=16, seed=0, round_to=32)
+    given = {"target": "params=0.7", "method": "l2", "data": (x, y)}
+    result = graphprune.search(model, x[:2], config=SearchConfig(1, compress=common), **given)
+    (missed,) = (note for note in result.report.notes if "asked for params=0.7" in note)
+    assert "--ranking" not in missed
+    plain = graphprune.compress(model, x[:2], config=common, **given)
+    assert any("another --ranking has others" in note for note in plain.report.notes)
