@@ -16,6 +16,7 @@ from graphprune.capturing.capture import Captured, capture
 from graphprune.errors import UsageError
 from graphprune.features.choose import check_amount, choose_groups, ends, rank
 from graphprune.features.examples import Example, given_examples, held_out_examples
+from graphprune.features.grid import check_grid
 from graphprune.features.observe import Seen, observe
 from graphprune.features.places import View, find_views
 from graphprune.features.result import Channel, Features, GroupFeatures, ShownInput
@@ -101,7 +102,8 @@ def draw_features(  # noqa: PLR0913
     Raises:
         ModelError: the model cannot be captured whole, or no channel can go.
         DataError: the data or inputs do not fit the model.
-        UsageError: a group, a node or an example does not exist, or too much is asked for.
+        UsageError: a group, a node or an example does not exist, too much is asked for, or the
+            token grid fits nothing that would be shown.
     """
     config = config or FeatureConfig()
     chosen, note = resolve_method(method, data is not None)
@@ -113,6 +115,8 @@ def draw_features(  # noqa: PLR0913
     feed = prepared(data, captured, config.batch_size, loss) if data is not None else None
     examples = _examples(captured, feed, inputs, config)
     check_amount(views.values(), config.channels, len(examples))
+    if config.token_grid is not None:
+        check_grid(config.token_grid, captured, examples[0], views)
     scores = score_channels(
         captured,
         analysis,
@@ -123,6 +127,9 @@ def draw_features(  # noqa: PLR0913
         progress=config.progress,
     )
     notes = [*([note] if note else []), *scores.notes]
+    asked = config.count if not config.examples else 0
+    if len(examples) < asked and asked > FeatureConfig.count:  # who asks for none gets a few
+        notes.append(f"asked for {asked} examples, found {len(examples)}")
     if feed is None and inputs is None:
         notes.append("no data given: the inputs are the example inputs of the model")
     if scores.trained is not None:

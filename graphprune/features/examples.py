@@ -17,6 +17,7 @@ from graphprune.io.inputs import check_inputs_fit
 from graphprune.training.feed import Feed, call_arguments, count_examples
 
 _LOOKED_THROUGH = 64
+"""Examples, at least, among which such of different classes are looked for."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def held_out_examples(
         raise UsageError(
             f"example {wrong[0]}: the held-out data have examples 0 to {size - 1}; choose of these"
         )
-    wanted = list(numbers) or list(range(min(size, _LOOKED_THROUGH)))
+    wanted = list(numbers) or list(range(min(size, max(count, _LOOKED_THROUGH))))
     some = replace(feed.bundle, holdout=Subset(held, wanted))
     examples = (
         Example(
@@ -68,9 +69,11 @@ def given_examples(captured: Captured, given: Any, count: int) -> list[Example]:
     """The first ``count`` examples of a batch in any form that the model's inputs may have.
 
     Raises:
-        DataError: the model does not take them.
+        DataError: the model does not take them, or there are none.
     """
     args, kwargs = normalise_inputs(given)
+    if any(leaf.ndim and not len(leaf) for leaf in tensor_leaves((args, kwargs))):
+        raise DataError("the inputs to be shown hold no examples; give a batch of at least one")
     expected = (captured.args, captured.kwargs)
     batch = {dim for dim in captured.batch_dims if dim is not None} or {0}
     dim = batch.pop() if len(batch) == 1 else None

@@ -52,13 +52,18 @@ def form_of(activation: Activation, grid: Grid | None = None) -> Form:
     if values.ndim == 0:
         return Form("number", values, "one number for each example")
     alone = values.ndim == 1 or (activation.places == 1 and len(values) <= _MOST_TILES)
-    if grid is not None and alone and values.shape[-1] == grid[0] + grid[1] * grid[2]:
+    if grid is not None and alone and values.shape[-1] == positions_of(grid):
         return _grid_form(values, dims, grid)
     if values.ndim == 2:
         words.insert(0, _downwards(values.shape, dims))
         return Form("map", values, ", ".join(words))
     kind = "line" if activation.inner else "strip"
     return Form(kind, values, f"{len(values)} positions of {dims[0]}, from left to right")
+
+
+def positions_of(grid: Grid) -> int:
+    """How many positions a row has that is drawn as this grid."""
+    return grid[0] + grid[1] * grid[2]
 
 
 def _grid_form(values: np.ndarray, dims: list[str], grid: Grid) -> Form:
