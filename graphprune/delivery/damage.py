@@ -9,6 +9,14 @@ from graphprune.training.evaluate import loss_of
 WORTH_MENDING = 0.01
 """Accuracy lost in the cut, of 1, from which on the user is told what wins it back."""
 
+WORTH_MENDING_LOSS = 0.1
+"""The same where there is no accuracy: rise of the loss, as a share of the original's own, for a
+loss has no other scale. Held-out losses of equally good models differ by some percent."""
+
+WORTH_MENDING_DISTANCE = 0.1
+"""The same without labels: squared distance from the original's answers, as a share of their
+variance. At 1 the small model would be as far off as one that always answers the mean."""
+
 _NOT_FINITE = (
     "the loss of the small model on the held-out data is {value}, so the report gives none: it "
     "answers what the loss cannot take; leave more to stay, try --reconstruct, or give a loss that "
@@ -27,18 +35,27 @@ def damage(evaluations: Mapping[str, Mapping[str, float]], changed: bool) -> lis
     notes = []
     if after and loss_of(after) is None:
         notes.append(_NOT_FINITE.format(value=after.get("loss", after.get("distance"))))
-    cost = "" if changed else _cost(before, after)
+    cost, back = ("", "") if changed else _cost(before, after)
     if cost:
         notes.append(
             f"the cut {cost}: --reconstruct (seconds, no labels needed) or --finetune-epochs can "
-            "win them back"
+            f"win {back} back"
         )
     return notes
 
 
-def _cost(before: Mapping[str, float], after: Mapping[str, float]) -> str:
-    """What was lost, "" where it is too little to speak of."""
+def _cost(before: Mapping[str, float], after: Mapping[str, float]) -> tuple[str, str]:
+    """What was lost and a word for it, "" where it is too little to speak of."""
     if "accuracy" in before and "accuracy" in after:
         lost = before["accuracy"] - after["accuracy"]
-        return f"cost {100 * lost:.1f} points of accuracy" if lost >= WORTH_MENDING else ""
-    return ""
+        if lost >= WORTH_MENDING:
+            return f"cost {100 * lost:.1f} points of accuracy", "them"
+        return "", ""
+    first, last = loss_of(before), loss_of(after)
+    if first is None or last is None:
+        return "", ""
+    if "distance" in after and last >= WORTH_MENDING_DISTANCE:
+        return f"left the answers off the original's by {last:.0%} of their variance", "much of it"
+    if "loss" in after and last - first > WORTH_MENDING_LOSS * abs(first):
+        return f"raised the loss from {first:.4g} to {last:.4g}", "much of it"
+    return "", ""

@@ -85,5 +85,31 @@ def test_weights_from_before_a_figure_was_known_are_not_kept_for_it() -> None:
     assert result.best_epoch == 1
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        ({"accuracy": 0.9, "loss": 1.0}, {"accuracy": 0.8, "loss": 9.0}, "cost 10.0 points of acc"),
+        ({"accuracy": 0.9, "loss": 1.0}, {"accuracy": 0.9, "loss": 9.0}, ""),
+        ({"loss": 0.2}, {"loss": 0.5}, "the cut raised the loss from 0.2 to 0.5: --reconstruct"),
+        ({"loss": 0.2}, {"loss": 0.21}, ""),
+        ({"loss": -2.0}, {"loss": -1.0}, "the cut raised the loss from -2 to -1"),
+        ({"loss": -2.0}, {"loss": -2.5}, ""),
+        (
+            {"distance": 0.0},
+            {"distance": 0.4},
+            "left the answers off the original's by 40% of their variance",
+        ),
+        ({"distance": 0.0}, {"distance": 0.05}, ""),
+    ],
+)
+def test_large_damage_is_said_once(
+    before: dict[str, float], after: dict[str, float], says: str
+) -> None:
+    notes = damage({"dense": before, "pruned": after}, changed=False)
+    assert len(notes) == bool(says)
+    assert says in "".join(notes)
+    assert damage({"dense": before, "pruned": after}, changed=True) == []
+
+
 def test_nothing_is_said_without_figures() -> None:
     assert damage({}, changed=False) == []
