@@ -32,7 +32,7 @@ def resolve_method(method: str | Method, has_data: bool) -> tuple[Method, str]:
         UsageError: an unknown method, what is none at all, or one that needs data where there are
             none.
     """
-    if isinstance(method, list | tuple):
+    if method is None or isinstance(method, list | tuple):
         raise UsageError(
             f"method is a {type(method).__name__}; give one name such as dirichlet, or one object "
             "(search alone takes a list of them)"
