@@ -52,6 +52,7 @@ class LearnResult:
         halves: group to its switch as learned from each half of the examples; empty where nothing
             was learned in halves. Their mean is ``switches`` where these were not learned from all
             examples at once.
+        examples: number of them, N.
         penalty_share: the least share of its weight that the penalty had in any round; below 1
             where it would have drowned what the data say.
     """
@@ -67,6 +68,7 @@ class LearnResult:
     switches: dict[str, Switch] = field(default_factory=dict)
     halves: tuple[dict[str, Switch], ...] = ()
     penalty_share: float = 1.0
+    examples: int = 0
 
 
 @learning()
@@ -170,6 +172,7 @@ def learn_switches(  # noqa: PLR0913
         switches=switches,
         halves=halves,
         penalty_share=share,
+        examples=examples,
     )
 
 

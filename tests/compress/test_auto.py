@@ -212,6 +212,7 @@ def test_from_python_to_the_report(tmp_path: Path) -> None:
     assert learned is not None
     assert learned.method == Dirichlet(variant="per-example", prior=0.1, lr=0.08)
     assert any("channels went" in note for note in result.report.notes)
+    assert any("so few examples (" in note for note in result.report.notes)
     for group in result.report.groups:
         assert len(group.below) == group.before
         assert [n for n, p in enumerate(group.below) if p < 0.95] == list(group.kept)
