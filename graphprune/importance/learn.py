@@ -27,7 +27,7 @@ from graphprune.switches.method import SwitchGroup, SwitchMethod
 from graphprune.switches.network import SwitchedNetwork, batch_first_groups
 from graphprune.switches.sites import SwitchSite, group_sizes
 from graphprune.training.devices import Batch, Runtime
-from graphprune.training.gradients import differentiating, learning
+from graphprune.training.gradients import adam_eps, differentiating, learning
 
 _GROWING = 0.5
 """Share of the steps after which a penalty that holds a budget has its full weight."""
@@ -264,10 +264,11 @@ class _Task:
 
     def _optimizer(self, network: SwitchedNetwork) -> torch.optim.Adam:
         """Adam; a side that takes every second step goes twice as far in it."""
+        weights = network.weight_parameters()
         return torch.optim.Adam(
             [
                 {"params": network.switch_parameters(), "lr": self.sides * self.method.step},
-                {"params": network.weight_parameters(), "lr": self.method.weights_lr},
+                {"params": weights, "lr": self.method.weights_lr, "eps": adam_eps(weights)},
             ]
         )
 

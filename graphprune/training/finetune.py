@@ -17,7 +17,7 @@ from graphprune.io.loss import counted_labels, require_counted
 from graphprune.progress import LossLog, Progress
 from graphprune.seeds import check_seed
 from graphprune.training.devices import Batch, Runtime, module_device, move, run_module
-from graphprune.training.gradients import differentiating, learning
+from graphprune.training.gradients import adam_eps, differentiating, learning
 from graphprune.training.objective import Objective
 
 
@@ -244,7 +244,7 @@ def _optimizer(module: nn.Module, config: FinetuneConfig) -> torch.optim.Optimiz
     ]
     groups = [group for group in groups if group["params"]]
     if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=config.lr)
+        return torch.optim.AdamW(groups, lr=config.lr, eps=adam_eps(trained))
     nesterov = config.momentum > 0
     return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=nesterov)
 

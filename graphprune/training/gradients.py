@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 
@@ -38,3 +38,11 @@ def differentiating() -> Iterator[None]:
             f"the model cannot be trained: {reason(error)}; mend its forward, or use a method "
             "that needs no gradients (l2) without fine-tuning"
         ) from error
+
+
+def adam_eps(parameters: Iterable[torch.Tensor]) -> float:
+    """What Adam adds to its denominator: 1e-8, or the least number that all of them can hold.
+
+    float16 holds no 1e-8, so that weights without a gradient would become 0 / 0.
+    """
+    return max([1e-8, *(float(torch.finfo(one.dtype).tiny) for one in parameters)])

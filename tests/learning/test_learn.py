@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from graphprune.analysis.groups import analyse
 from graphprune.capturing.capture import Captured, capture
 from graphprune.errors import DataError, TrainingError, UsageError
 from graphprune.graph.graphmodule import frozen
@@ -14,8 +15,11 @@ from graphprune.importance.learn import learn_switches
 from graphprune.importance.learn_config import MOST_PASSES, SMALLEST_BATCH, LearnConfig
 from graphprune.passes.insert_switches import InsertSwitches
 from graphprune.switches.dirichlet import Dirichlet, DirichletSwitch
-from graphprune.switches.method import SwitchGroup
+from graphprune.switches.group_lasso import GroupLasso
+from graphprune.switches.method import SwitchGroup, SwitchMethod
+from graphprune.switches.placement import switch_sites
 from graphprune.switches.sites import SwitchSite
+from graphprune.switches.vcnp import VariationalSaliency
 
 Data = list[tuple[tuple[torch.Tensor, ...], torch.Tensor | None]]
 LIVE = 3  # channels 0, 1, 2 are read by the next layer; 3 … 7 are ignored
@@ -329,3 +333,24 @@ def test_without_a_number_of_passes_data_are_read_again(
     assert steps("joint", Dirichlet()) == 12
     assert steps("sequential", Dirichlet()) == 6 * 2
     assert steps("joint", Dirichlet(weights="trained")) == len(data)
+
+
+@pytest.mark.parametrize("method", [VariationalSaliency(), GroupLasso(weights="trained")])
+def test_weights_in_half_precision_are_trained_along(method: SwitchMethod) -> None:
+    """Adam's usual 1e-8 is 0 there, and a weight without a gradient would become 0 / 0."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).half().eval()
+    x = torch.randn(64, 6).half()
+    x[:, 0] = 0
+    captured = capture(model, x[:2])
+    batches = [(part, part[:, 1:4].argmax(1)) for part in x.split(16)]
+    found = learn_switches(
+        captured,
+        switch_sites(analyse(captured.module)),
+        batches,
+        method,
+        config=LearnConfig(epochs=3),
+    )
+    assert found.weights is not None
+    assert all(bool(value.isfinite().all()) for value in found.weights.values())
+    assert not torch.equal(found.weights["0.weight"], model[0].weight)  # type: ignore[arg-type]
