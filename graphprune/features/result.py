@@ -40,7 +40,7 @@ class Channel:
         number: in its group, from 0.
         rank: by importance, 1 for the most important.
         importance: its score.
-        interval: least and greatest importance (90 % credible interval), None without one.
+        interval: least and greatest importance (90 % interval), None without one.
         activations: one for each example.
     """
 

@@ -21,7 +21,7 @@ LIMIT = LIMITS[torch.float32]
 class Chaotic(nn.Module):
     """A logistic map upon two layers: each turn doubles what rounding has left."""
 
-    def __init__(self, turns: int = 13) -> None:
+    def __init__(self, turns: int = 14) -> None:
         super().__init__()
         self.first, self.second = nn.Linear(24, 1024), nn.Linear(1024, 8)
         self.turns = turns

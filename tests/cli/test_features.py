@@ -25,7 +25,7 @@ def test_the_page_is_written(run: Run, page: Path) -> None:
     assert result.stderr == ""
     text = page.read_text()
     HTMLParser().feed(text)
-    for words in ("model.pt2", "conv1.weight", "conv2.weight", "credible interval", "class "):
+    for words in ("model.pt2", "conv1.weight", "conv2.weight", "two halves of the data", "class "):
         assert words in text
     assert text.count("<img") == 2 * (3 + 3 * 4 + 1)
     again = run(*road, page)

@@ -129,7 +129,7 @@ def test_a_target_without_a_fraction(run: Run, chosen: list[Any]) -> None:
     assert result.certificate.passed
     assert result.plan.target == "auto{confidence=0.9,share=0.6}"
     assert result.report.reached["channels"] < 1
-    assert "channels went: each has less than 60% of an equal share" in result.report.notes[0]
+    assert "average, has less than 60% of an equal share" in result.report.notes[0]
 
 
 def test_fine_tuning_follows_its_options(run: Run, chosen: list[Any]) -> None:
