@@ -75,8 +75,8 @@ class GatedRun:
 def gated_runs(analysis: Analysis, runs: Runs) -> Iterator[GatedRun]:
     """Run the model over the data with a gate for each group, at every place where it comes forth.
 
-    The places are those of the switches, so a channel's gate multiplies all that the channel is,
-    behind each of the producers that the group couples.
+    The places are those of the switches (:mod:`graphprune.switches.placement`), so a channel's gate
+    multiplies all that the channel is, and a gate of zero is removal.
     """
     captured = runs.captured
     sites = switch_sites(analysis)
