@@ -74,9 +74,10 @@ class SwitchMethod(ABC):
 
     @property
     def in_halves(self) -> bool:
-        """Whether two halves of the data are to say how sure the importance is, if nobody chooses.
+        """Whether channels are ranked by the mean of what two halves of the data say.
 
-        For what is learned without its spread; see :mod:`graphprune.importance.halves`.
+        If nobody chooses; others learn from all data, and from the halves beside it. For what is
+        learned without its spread; see :mod:`graphprune.importance.halves`.
         """
         return False
 
