@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -139,24 +138,28 @@ def learn_switches(  # noqa: PLR0913
     if beside:
         again = _make_switches(captured, sites, method)
         log_again = LossLog("learn halves", steps * len(rounds), progress)
-        runs = [(task, switches, log), (replace(task, sides=2), again, log_again)]
+        runs = [(1, switches, log), (2, again, log_again)]
     else:
-        runs = [(replace(task, sides=2 if halved else 1), switches, log)]
+        runs = [(2 if halved else 1, switches, log)]
     weights, share = None, 1.0
     halves: tuple[dict[str, Switch], ...] = ({}, {}) if beside or halved else ()
     with torch.random.fork_rng():
-        for members, (task, own, losses) in itertools.product(rounds, runs):
-            torch.manual_seed(config.seed + runtime.rank)
+        for members in rounds:
             chosen = [site for site in sites if site.group in members]
-            active = {group: own[group] for group in members}
-            network = SwitchedNetwork(captured, chosen, active, runtime.device, trained=trained)
-            limited = task.limited(network, data)
-            if config.kl_weight > 0:
-                share = min(share, limited.config.kl_weight / config.kl_weight)
-            for half, learned in zip(halves, limited.learn(network, data, losses), strict=False):
-                half.update(learned)
-            losses.flush()
-            weights = network.weights() if trained else None
+            limited = None
+            for sides, own, losses in runs:
+                torch.manual_seed(config.seed + runtime.rank)
+                active = {group: own[group] for group in members}
+                network = SwitchedNetwork(captured, chosen, active, runtime.device, trained=trained)
+                # The same for all runs, whose switches begin alike.
+                limited = limited or task.limited(network, data)
+                if config.kl_weight > 0:
+                    share = min(share, limited.config.kl_weight / config.kl_weight)
+                each = replace(limited, sides=sides).learn(network, data, losses)
+                for half, learned in zip(halves, each, strict=False):
+                    half.update(learned)
+                losses.flush()
+                weights = network.weights() if trained else None
     intervals = {
         group: _interval(method, group, switch, halves) for group, switch in switches.items()
     }

@@ -142,9 +142,7 @@ class _Holders:
         if rule is not None and rule.across:
             return True
         if number not in self.held_by(node):
-            return any(
-                isinstance(node.meta.get("val"), kind) for kind in (torch.Tensor, tuple, list)
-            )
+            return isinstance(node.meta.get("val"), torch.Tensor | tuple | list)
         return self.mixes(node, number)
 
     def mixes(self, node: fx.Node, number: int) -> bool:
