@@ -110,10 +110,11 @@ def test_a_change_is_seen(
     module: fx.GraphModule, change: Callable[[fx.GraphModule], None], what: str
 ) -> None:
     other = copy.deepcopy(module)
-    before = Snapshot.take(module)
+    before = Snapshot.take(module, contents=True)
     change(module)
-    after = Snapshot.take(module)
+    after = Snapshot.take(module, contents=True)
     assert before.changes_to(after) == [what]
+    assert before.new_contents(after) == [what]
     assert Snapshot.take(other).differences_from(after) == [what]
 
 
@@ -138,10 +139,11 @@ def test_a_copy_differs_in_identity_but_not_in_content(module: fx.GraphModule) -
 
 def test_a_write_through_data_is_seen_by_content_only(module: fx.GraphModule) -> None:
     other = Snapshot.take(copy.deepcopy(module))
-    before = Snapshot.take(module)
+    before = Snapshot.take(module, contents=True)
     module.first.weight.data.mul_(2)
-    after = Snapshot.take(module)
+    after = Snapshot.take(module, contents=True)
     assert before.changes_to(after) == []
+    assert before.new_contents(after) == ["tensor 'first.weight'"]
     assert other.differences_from(after) == ["tensor 'first.weight'"]
 
 
@@ -151,8 +153,32 @@ def test_buffers_of_any_dtype(dtype: torch.dtype) -> None:
     module.register_buffer("flags", torch.tensor([1, 0, 1]).to(dtype))
     other = copy.deepcopy(module)
     assert Snapshot.take(module).differences_from(Snapshot.take(other)) == []
+    before = Snapshot.take(other, contents=True)
+    assert before.new_contents(Snapshot.take(module, contents=True)) == []
     other.flags[0] = 0
     assert Snapshot.take(module).differences_from(Snapshot.take(other)) == ["tensor 'flags'"]
+    assert before.new_contents(Snapshot.take(other, contents=True)) == ["tensor 'flags'"]
+
+
+def test_contents_of_tensors_of_any_form() -> None:
+    module = fx.symbolic_trace(nn.Identity())
+    complex_ones = torch.ones(2, 3, dtype=torch.complex64)
+    forms = {
+        "scalar": torch.tensor(1.0),
+        "empty": torch.zeros(0, 3),
+        "strided": torch.ones(4, 4)[::2].t(),
+        "conjugate": complex_ones.conj(),
+        "nowhere": torch.ones(2, device="meta"),
+        "sparse": torch.eye(2).to_sparse(),
+    }
+    for name, tensor in forms.items():
+        module.register_buffer(name, tensor)
+    before = Snapshot.take(module, contents=True)
+    assert before.new_contents(Snapshot.take(module, contents=True)) == []
+    complex_ones.mul_(1j)
+    forms["scalar"].zero_()
+    found = before.new_contents(Snapshot.take(module, contents=True))
+    assert found == ["tensor 'scalar'", "tensor 'conjugate'"]
 
 
 def test_inference_tensors_have_no_version_counter() -> None:

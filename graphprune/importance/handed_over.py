@@ -6,15 +6,18 @@ and what was expected.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from graphprune.analysis.groups import Analysis
 from graphprune.criteria.base import Criterion, Evidence
 from graphprune.errors import GraphpruneError, UsageError
-from graphprune.io.text import reason
+from graphprune.graph.snapshot import Snapshot
+from graphprune.io.text import few, reason
 from graphprune.switches.base import Switch
 from graphprune.switches.method import SwitchGroup, SwitchMethod
 from graphprune.training.gradients import learning
@@ -41,6 +44,26 @@ def method(made: object, called: str) -> SwitchMethod | Criterion:
         raise UsageError(f"method {called} has no name; give its class a text as `name`")
     found: SwitchMethod | Criterion = made  # type: ignore[assignment]
     return found
+
+
+@contextmanager
+def model_left_alone(asked: SwitchMethod | Criterion, *modules: nn.Module) -> Iterator[None]:
+    """While open the method is at work, which shares the memory of these modules.
+
+    What it writes there would be cut and delivered, and the certificate compares with the same.
+
+    Raises:
+        UsageError: at the end a module is not what it was.
+    """
+    before = [(module, Snapshot.take(module, contents=True)) for module in modules]
+    yield
+    for module, old in before:
+        changed = old.new_contents(Snapshot.take(module, contents=True))
+        if changed:
+            raise UsageError(
+                f"method {asked.name} changed the model that it was to rank ({few(changed)}); let "
+                "it work on copies, values.abs() in place of values.abs_()"
+            )
 
 
 def prepared(asked: SwitchMethod, analysis: Analysis) -> SwitchMethod:

@@ -102,26 +102,28 @@ def score_channels(  # noqa: PLR0913
 
     Raises:
         UsageError: the method names no criterion, or one that needs data lacks them; or what it
-            hands over is not what it should be, see :mod:`graphprune.importance.handed_over`.
+            hands over is not what it should be, see :mod:`graphprune.importance.handed_over`; or it
+            changed the model.
     """
     method, _ = resolve_method(method, data is not None)
-    if not isinstance(method, SwitchMethod):
-        evidence = Evidence(analysis, captured, data, loss, learn.seed, progress)
-        with torch.random.fork_rng():  # a loader draws a seed whenever it is read
-            by_group = handed_over.scores(method, evidence)
-        measured = _by_halves(method, evidence, by_group) if intervals else {}
-        return Scores(by_group, method.name, notes=tuple(evidence.notes), measured=measured)
-    assert data is not None
-    sites = switch_sites(analysis)
-    result = learn_switches(
-        captured,
-        sites,
-        data,
-        handed_over.prepared(method, analysis),
-        config=replace(learn, intervals=learn.intervals and intervals),
-        loss=loss,
-        progress=progress,
-    )
+    with handed_over.model_left_alone(method, *{captured.module, analysis.module}):
+        if not isinstance(method, SwitchMethod):
+            evidence = Evidence(analysis, captured, data, loss, learn.seed, progress)
+            with torch.random.fork_rng():  # a loader draws a seed whenever it is read
+                by_group = handed_over.scores(method, evidence)
+            measured = _by_halves(method, evidence, by_group) if intervals else {}
+            return Scores(by_group, method.name, notes=tuple(evidence.notes), measured=measured)
+        assert data is not None
+        sites = switch_sites(analysis)
+        result = learn_switches(
+            captured,
+            sites,
+            data,
+            handed_over.prepared(method, analysis),
+            config=replace(learn, intervals=learn.intervals and intervals),
+            loss=loss,
+            progress=progress,
+        )
     by_group, unreached = {}, []
     for group in analysis.groups:
         found = result.scores.get(group.name, torch.ones(0))

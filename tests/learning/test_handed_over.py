@@ -12,7 +12,8 @@ from planted import planted_plain
 from torch import nn
 from torch.utils.data import DataLoader
 
-from graphprune.criteria.base import Evidence
+from graphprune.analysis.groups import Analysis
+from graphprune.criteria.base import Evidence, parameters_of
 from graphprune.errors import TargetError, UsageError
 from graphprune.importance import spread
 from graphprune.importance.learn import LearnConfig, learn_switches
@@ -186,6 +187,67 @@ def test_a_criterion_that_answers_wrongly_is_named(
     with pytest.raises(UsageError, match=f"method theirs: .*{words}") as caught:
         learn(Scores(answer))
     assert "\n" not in str(caught.value)
+
+
+def weights(evidence: Evidence) -> torch.Tensor:
+    return next(values for _, values in parameters_of(evidence.analysis, evidence.analysis.groups))
+
+
+def written(how: Callable[[Evidence], object]) -> Callable[[Evidence, int], object]:
+    """An answer that is right, from someone who has written into the model."""
+
+    def answer(evidence: Evidence, number: int) -> object:
+        how(evidence)
+        return scored(evidence, lambda values: values)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("how", "what"),
+    [
+        (lambda e: weights(e).abs_(), "tensor 'conv1.weight'"),
+        (lambda e: weights(e).data.neg_(), "tensor 'conv1.weight'"),  # no counter sees this one
+        (lambda e: weights(e).numpy().sort(), "tensor 'conv1.weight'"),  # nor this
+        (lambda e: e.captured.module.train(), "the module"),  # type: ignore[union-attr]
+    ],
+)
+def test_a_criterion_that_writes_into_the_model_is_named(
+    how: Callable[[Evidence], object], what: str
+) -> None:
+    with pytest.raises(UsageError, match="method theirs changed the model") as caught:
+        learn(Scores(written(how)))
+    assert what in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_criterion_may_put_back_what_it_has_changed() -> None:
+    def tried(evidence: Evidence) -> None:
+        values = weights(evidence)
+        saved = values.clone()
+        values.zero_()
+        values.copy_(saved)
+
+    assert learn(Scores(written(tried))).by_group
+
+
+@dataclass(frozen=True, kw_only=True)
+class Writing(Theirs):
+    """Has seen the graph, and writes into it when a switch is made."""
+
+    seen: Any = None
+
+    def prepared(self, analysis: Analysis) -> Writing:
+        return Writing(seen=analysis.module)
+
+    def switch(self, group: SwitchGroup) -> Switch:
+        next(self.seen.parameters()).data.zero_()
+        return super().switch(group)
+
+
+def test_a_switch_that_writes_into_the_model_is_named() -> None:
+    with pytest.raises(UsageError, match=r"method theirs changed the model .*tensor 'conv1.weight"):
+        learn(Writing())
 
 
 class Shrinking:
