@@ -19,7 +19,14 @@ class Exporter(abc.ABC):
 
     @abc.abstractmethod
     def export(self, captured: Captured, folder: Path) -> tuple[Path, ...]:
-        """Write into ``folder``, which exists, and return the files written, the main one first.
+        """Write into ``folder``, which exists and is empty.
+
+        Args:
+            captured: the model, on the CPU and in evaluation mode, with example inputs.
+            folder: where to write; it is moved to its place afterwards.
+
+        Returns:
+            The files (or folders) written, each below ``folder``, the main one first.
 
         Raises:
             ModelError: the model cannot be written in this format; the message says why.

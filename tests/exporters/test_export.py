@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -61,6 +62,29 @@ class Refusing(Exporter):
         raise ModelError("this format has no such operator")
 
 
+@dataclass(frozen=True)
+class Writing(Exporter):
+    """Hands over what it is told to; one file is written."""
+
+    name: ClassVar[str] = "writing"
+    answer: Callable[[Path], object]
+
+    def export(self, captured: Captured, folder: Path) -> tuple[Path, ...]:
+        (folder / "it.bin").write_text("written")
+        return self.answer(folder)  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class Kept(Exporter):
+    """As :class:`Spoilt`, and the bias is left as it is."""
+
+    name: ClassVar[str] = "kept"
+
+    def export(self, captured: Captured, folder: Path) -> tuple[Path, ...]:
+        captured.module.get_parameter("0.bias").data += 1.0
+        return export_onnx(captured, folder / "model.onnx")
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
@@ -89,10 +113,49 @@ def test_an_exporter_of_one_s_own_by_path_and_by_value(folder: Path, tmp_path: P
         assert exported.onnx_error == {}
 
 
-def test_onnx_that_computes_something_else_is_not_written(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("spoilt", [Spoilt(), Kept()])
+def test_onnx_that_computes_something_else_is_not_written(
+    spoilt: Exporter, folder: Path, tmp_path: Path
+) -> None:
     with pytest.raises(CertificateError, match="onnxruntime against PyTorch"):
-        export(folder, Spoilt(), tmp_path / "to")
+        export(folder, spoilt, tmp_path / "to")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda to: None, "gave no path; expected a tuple of the paths that it wrote"),
+        (lambda to: (), "gave no path"),
+        (lambda to: str(to / "it.bin"), "gave a str"),
+        (lambda to: to / "it.bin", "gave a PosixPath"),
+        (lambda to: [str(to / "it.bin")], "gave a str among them"),
+        (lambda to: (Path("it.bin"),), "gave it.bin, which is not within folder"),
+        (lambda to: (to.parent / "it.bin",), "it.bin, which is not within folder"),
+        (lambda to: (to,), "which is not within folder"),
+        (lambda to: (to / "it.bin", to / "ghost.bin"), "gave ghost.bin, which it has not written"),
+        (lambda to: 1 / 0, "raised ZeroDivisionError"),
+        (lambda to: (to / "no" / "it.bin").write_text("x"), "raised FileNotFoundError"),
+    ],
+)
+def test_an_exporter_that_answers_wrongly_is_named(
+    answer: Callable[[Path], object], words: str, folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=r"^exporter writing: export\(captured, ") as caught:
+        export(folder, Writing(answer), tmp_path / "to")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_list_will_do_and_a_folder_too(folder: Path, tmp_path: Path) -> None:
+    def packed(to: Path) -> object:
+        (to / "model.package").mkdir()
+        return [to / "model.package", to / "it.bin"]
+
+    exported = export(folder, Writing(packed), tmp_path / "to")
+    assert exported.files == (tmp_path / "to" / "model.package", tmp_path / "to" / "it.bin")
+    assert exported.files[1].read_text() == "written"
 
 
 def test_what_an_exporter_refuses_leaves_nothing_behind(folder: Path, tmp_path: Path) -> None:
