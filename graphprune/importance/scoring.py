@@ -155,18 +155,18 @@ def _by_halves(
     """Intervals of what a criterion measured, from what it measures on each half of the data."""
     if not needs_data(criterion) or evidence.data is None or Runtime().processes > 1:
         return {}
-    criterion = copy.deepcopy(criterion)
-    limit = getattr(criterion, "batches", None)
-    if is_dataclass(criterion) and isinstance(limit, int):
-        criterion = replace(criterion, batches=(limit + 1) // 2)  # half of what was measured
     generator = torch.Generator().manual_seed(evidence.seed)
     loaders = halves_of(evidence.data, generator)
     try:
+        criterion = copy.deepcopy(criterion)
+        limit = getattr(criterion, "batches", None)
+        if is_dataclass(criterion) and isinstance(limit, int):
+            criterion = replace(criterion, batches=(limit + 1) // 2)  # half of what was measured
         with torch.random.fork_rng():
             given = [criterion.score(replace(evidence, data=half, notes=[])) for half in loaders]
+        halves = [handed_over.by_group(criterion, one, evidence.analysis) for one in given]
     except Exception:  # noqa: BLE001 - a plug-in need not bear to be asked again
         return {}
-    halves = [handed_over.by_group(criterion, one, evidence.analysis) for one in given]
     finite = all(torch.isfinite(one).all() for half in halves for one in half.values())
     if not halves or not finite:
         return {}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar
 
 import pytest
@@ -267,7 +269,19 @@ class Shrinking:
         return scored(evidence, self.of_half if half else lambda values: values)
 
 
-def score_halves(criterion: Shrinking) -> Any:
+class Locked:
+    """A criterion that holds what cannot be copied."""
+
+    name, needs_data = "theirs", True
+
+    def __init__(self, inner: Shrinking) -> None:
+        self.inner, self.lock = inner, threading.Lock()
+
+    def score(self, evidence: Evidence) -> Any:
+        return self.inner.score(evidence)
+
+
+def score_halves(criterion: Any) -> Any:
     planted = planted_plain()
     pairs = [
         (x, y) for (inputs,), target in planted.data for x, y in zip(inputs, target, strict=True)
@@ -276,9 +290,21 @@ def score_halves(criterion: Shrinking) -> Any:
     return score_channels(planted.captured, planted.analysis, criterion, data, learn=LearnConfig())
 
 
-def test_scores_of_a_half_that_have_another_shape_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"method theirs: .* shape \(7,\); expected .*\(8,\)"):
-        score_halves(Shrinking(lambda values: values[1:]))
+@pytest.mark.parametrize(
+    "of_half", [lambda values: values[1:], lambda values: None, lambda values: 1 / 0]
+)
+def test_a_criterion_that_cannot_answer_for_a_half_has_no_intervals(
+    of_half: Callable[[torch.Tensor], object],
+) -> None:
+    scores = score_halves(Shrinking(of_half))
+    assert scores.by_group
+    assert not scores.measured
+
+
+def test_a_criterion_that_cannot_be_copied_has_no_intervals() -> None:
+    scores = score_halves(Locked(Shrinking(lambda values: values + 1)))
+    assert scores.by_group
+    assert not scores.measured
 
 
 def test_scores_of_a_half_that_are_not_finite_give_no_intervals() -> None:
