@@ -26,6 +26,7 @@ from graphprune.choosing.plan import plan_from_classes
 from graphprune.choosing.target import AutoTarget, Target
 from graphprune.choosing.thinning import FREELY, Step, Thinning, removal_order
 from graphprune.errors import TargetError
+from graphprune.importance import handed_over
 from graphprune.importance.credibility import learn_longer
 from graphprune.importance.scoring import Scores
 
@@ -128,6 +129,7 @@ def unimportance(analysis: Analysis, scores: Scores, share: float) -> dict[str, 
 
     Raises:
         TargetError: the switches do not tell, or there are none.
+        UsageError: someone else's switch tells what is no probability.
     """
     found = {}
     learned = scores.learned
@@ -137,7 +139,9 @@ def unimportance(analysis: Analysis, scores: Scores, share: float) -> dict[str, 
         values = torch.zeros(group.size, dtype=torch.float64)
         if group.name in learned.switches:
             sides = (learned.switches, *learned.halves)
-            known = _least([side[group.name].below(share) for side in sides])
+            known = _least(
+                [handed_over.below(learned.method, side[group.name], share) for side in sides]
+            )
             if known is None:
                 raise TargetError(
                     f"{scores.method} learned no spread for {group.name}, so target auto cannot "

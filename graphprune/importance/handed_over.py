@@ -6,8 +6,10 @@ and what was expected.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from numbers import Real
 from typing import Any, TypeVar
 
 import torch
@@ -15,16 +17,17 @@ from torch import nn
 
 from graphprune.analysis.groups import Analysis
 from graphprune.criteria.base import Criterion, Evidence
-from graphprune.errors import GraphpruneError, UsageError
+from graphprune.errors import UsageError
 from graphprune.graph.snapshot import Snapshot
-from graphprune.io.text import few, reason
+from graphprune.io.text import few, one_line
+from graphprune.plugin_calls import calling
 from graphprune.switches.base import Switch
 from graphprune.switches.method import SwitchGroup, SwitchMethod
 from graphprune.training.gradients import learning
 
 T = TypeVar("T")
 _EXAMPLES = 2
-_OURS = "graphprune"
+_ROUNDING = 1e-6  # by which a number may miss its bounds
 
 
 def method(made: object, called: str) -> SwitchMethod | Criterion:
@@ -90,7 +93,19 @@ def settled(asked: SwitchMethod, *, teachable: bool) -> SwitchMethod:
     Raises:
         UsageError: it gives no kind of switch, or could not learn.
     """
-    return _same_kind(asked, "settled()", lambda: asked.settled(teachable=teachable))
+    given = _same_kind(asked, "settled()", lambda: asked.settled(teachable=teachable))
+    _number(given, "step", lambda value: value > 0, "positive")
+    _number(given, "decay", lambda value: value >= 0, "not below 0")
+    return given
+
+
+def _number(asked: SwitchMethod, name: str, fits: Callable[[float], bool], expected: str) -> None:
+    value: object = _asked(asked, name, lambda: getattr(asked, name))
+    if not (isinstance(value, Real) and math.isfinite(value) and fits(float(value))):
+        raise UsageError(
+            f"method {asked.name}: {name} is {one_line(repr(value))}; expected a finite number, "
+            f"{expected}"
+        )
 
 
 def switch(asked: SwitchMethod, group: SwitchGroup) -> Switch:
@@ -102,6 +117,12 @@ def switch(asked: SwitchMethod, group: SwitchGroup) -> Switch:
     given: object = _asked(asked, "switch(group)", lambda: asked.switch(group))
     if not isinstance(given, Switch):
         raise _unexpected(asked, "switch(group)", given, "a graphprune.switches.base.Switch")
+    if given.handed_over_by is not None:
+        raise UsageError(
+            f"method {asked.name}: switch(group) gave the same switch twice; expected a fresh one "
+            "each time, for each group learns its own"
+        )
+    given.handed_over_by = asked.name
     if given.size != group.size:
         raise UsageError(
             f"method {asked.name}: switch(group) gave a switch of {given.size} channels; "
@@ -114,6 +135,25 @@ def switch(asked: SwitchMethod, group: SwitchGroup) -> Switch:
 
 def _try_out(asked: SwitchMethod, made: Switch) -> None:
     size = made.size
+    learned = [parameter for parameter in made.parameters() if parameter.requires_grad]
+    if not learned:
+        raise UsageError(
+            f"method {asked.name}: switch(group) gave a switch without parameters, so nothing "
+            "would be learned; make what it learns an nn.Parameter"
+        )
+    for what in ("can_close", "is_budget", "is_random"):
+        _asked(asked, what, lambda what=what: bool(getattr(made, what)))  # type: ignore[misc]
+    bounds = _asked(asked, "importance_range", lambda: [float(b) for b in made.importance_range])
+    if len(bounds) != 2 or not bounds[0] < bounds[1]:
+        raise UsageError(
+            f"method {asked.name}: importance_range is {one_line(made.importance_range)}; expected "
+            "the least importance and then the greatest"
+        )
+    if asked.antithetic and type(made).mirrored_gradient is Switch.mirrored_gradient:
+        raise UsageError(
+            f"method {asked.name} is antithetic, but its switches have no "
+            "mirrored_gradient(difference), which adds the estimate to the gradients"
+        )
     draws: dict[str, tuple[Callable[[], torch.Tensor], tuple[int, ...]]]
     draws = {"sample(None)": (lambda: made.sample(None), (size,))}
     if made.per_example:
@@ -121,13 +161,21 @@ def _try_out(asked: SwitchMethod, made: Switch) -> None:
         draws[f"sample({_EXAMPLES})"] = (lambda: made.sample(_EXAMPLES), rows)
     for what, (call, shape) in {**draws, "mean()": (made.mean, (size,))}.items():
         value = _tensor(asked, what, _asked(asked, what, call), shape)
-        if what != "mean()" and not asked.antithetic and not value.requires_grad:
+        if what != "mean()" and not asked.antithetic and not _reaches(value, learned):
             raise UsageError(
-                f"method {asked.name}: {what} gave a tensor without a gradient, from which nothing "
-                "is learned; compute it from parameters of the switch, and do not detach it"
+                f"method {asked.name}: {what} gave a tensor without a gradient by the parameters "
+                "of the switch, so nothing would be learned; compute it from them, do not detach it"
             )
     if type(made).joint_penalty.__func__ is Switch.joint_penalty.__func__:  # type: ignore[attr-defined]
         _tensor(asked, "penalty()", _asked(asked, "penalty()", made.penalty), ())
+
+
+def _reaches(value: torch.Tensor, parameters: list[nn.Parameter]) -> bool:
+    """Whether the value has a gradient by any of the parameters."""
+    if not value.requires_grad:
+        return False
+    found = torch.autograd.grad(value.sum(), parameters, allow_unused=True)
+    return any(gradient is not None for gradient in found)
 
 
 def importance(asked: SwitchMethod, group: str, made: Switch) -> torch.Tensor:
@@ -145,10 +193,11 @@ def uncertainty(asked: SwitchMethod, group: str, made: Switch) -> torch.Tensor:
     """Standard deviation of the group's scales: float32 (D,) on the CPU.
 
     Raises:
-        UsageError: it is of another shape.
+        UsageError: it is of another shape, negative or NaN.
     """
     what = f"uncertainty() of group {group}"
     given = _tensor(asked, what, _asked(asked, what, made.uncertainty), (made.size,))
+    _within(asked, what, given, 0.0, math.inf)
     return given.detach().float().cpu()
 
 
@@ -167,23 +216,34 @@ def interval(asked: SwitchMethod, group: str, made: Switch, level: float) -> tor
     """Least and greatest importance of the group's channels, (2, D) on the CPU, if there are any.
 
     Raises:
-        UsageError: it is of another shape.
+        UsageError: it is of another shape or not finite, or a bound is on the wrong side.
     """
     what = f"interval(level) of group {group}"
     given = _asked(asked, what, lambda: made.interval(level))
     if given is None:
         return None
-    return _tensor(asked, what, given, (2, made.size)).detach().cpu()
+    bounds = _finite(asked, what, _tensor(asked, what, given, (2, made.size))).cpu()
+    if bool((bounds[0] > bounds[1]).any()):
+        raise UsageError(
+            f"method {asked.name}: {what} gave a least value above the greatest; expected the "
+            "least in the first row, the greatest in the second"
+        )
+    return bounds
 
 
 def below(asked: SwitchMethod, made: Switch, share: float) -> torch.Tensor | None:
     """Probability that each scale is below a share, (D,), if the switch tells.
 
     Raises:
-        UsageError: it is of another shape.
+        UsageError: it is of another shape, or holds what is no probability.
     """
-    given = _asked(asked, "below(share)", lambda: made.below(share))
-    return None if given is None else _tensor(asked, "below(share)", given, (made.size,))
+    what = "below(share)"
+    given = _asked(asked, what, lambda: made.below(share))
+    if given is None:
+        return None
+    found = _tensor(asked, what, given, (made.size,)).detach().double().cpu()
+    _within(asked, what, found, 0.0, 1.0)
+    return found.clamp(0, 1)
 
 
 def scores(asked: Criterion, evidence: Evidence) -> dict[str, torch.Tensor]:
@@ -228,14 +288,8 @@ def _same_kind(asked: SwitchMethod, what: str, call: Callable[[], object]) -> Sw
 
 def _asked(asked: SwitchMethod | Criterion, what: str, call: Callable[[], T]) -> T:
     """``call()``; whatever someone else's method raises becomes one line."""
-    try:
+    with calling(asked, f"method {asked.name}", what):
         return call()
-    except (GraphpruneError, MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:
-        if type(asked).__module__.partition(".")[0] == _OURS:
-            raise
-        raise UsageError(f"method {asked.name}: {what} raised {reason(error)}") from error
 
 
 def _tensor(
@@ -263,6 +317,17 @@ def _finite(asked: SwitchMethod | Criterion, what: str, given: torch.Tensor) -> 
             "finite (NaN or infinity); channels cannot be ranked by them"
         )
     return given.detach()
+
+
+def _within(
+    asked: SwitchMethod | Criterion, what: str, given: torch.Tensor, least: float, greatest: float
+) -> None:
+    lost = int((~((given >= least - _ROUNDING) & (given <= greatest + _ROUNDING))).sum())
+    if lost:
+        raise UsageError(
+            f"method {asked.name}: {what} gave {lost} of {given.numel()} numbers that are NaN or "
+            f"out of bounds; expected {least:.0f} to {greatest:.0f}"
+        )
 
 
 def _unexpected(

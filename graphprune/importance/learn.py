@@ -20,7 +20,7 @@ from graphprune.importance.spread import require_spread
 from graphprune.importance.survey import one_pass, survey
 from graphprune.io.loss import Loss, counted_labels, cross_entropy, default_loss, require_counted
 from graphprune.progress import LossLog, Progress
-from graphprune.switches.base import Switch, total_penalty
+from graphprune.switches.base import Switch, advance_all, mirror_all, total_penalty
 from graphprune.switches.dirichlet import Dirichlet
 from graphprune.switches.method import SwitchGroup, SwitchMethod
 from graphprune.switches.network import SwitchedNetwork, batch_first_groups
@@ -240,8 +240,7 @@ class _Task:
                 optimizer = optimizers[number % self.sides]
                 optimizer.zero_grad(set_to_none=True)
                 counted = counted or bool(counted_labels(target).any())
-                for switch in switches:
-                    switch.advance(step / self.steps)
+                advance_all(switches, step / self.steps)
                 fit = torch.zeros((), device=self.runtime.device)
                 for _ in range(samples):
                     part = fit_of(network, inputs, target) / samples
@@ -295,7 +294,7 @@ class _Task:
             difference = self._fit(network, inputs, target) - fit
         for switch in switches:
             switch.mirrored = False
-            switch.mirrored_gradient(difference / self.config.samples)
+        mirror_all(switches, difference / self.config.samples)
         return fit
 
     def _kl_weight(self, step: int) -> float:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import ClassVar
 
 import torch
 from torch import nn
+
+from graphprune.plugin_calls import calling
 
 
 class Switch(nn.Module, ABC):
@@ -23,6 +26,7 @@ class Switch(nn.Module, ABC):
         examples: batch size of the coming forward pass, None for one scale for the whole batch.
         mirrored: whether the coming draw is the mirror image of the last one.
         closed: whether ``forward`` gives zeros, to measure what all channels are worth together.
+        handed_over_by: name of the method that made the switch, once it has handed it over.
         importance_range: least and greatest importance that there can be.
     """
 
@@ -37,14 +41,20 @@ class Switch(nn.Module, ABC):
         self.examples: int | None = None
         self.mirrored = False
         self.closed = False
+        self.handed_over_by: str | None = None
 
     def forward(self) -> torch.Tensor:
         """The scale: float of shape (D,), or (B, D) when ``examples`` is B."""
-        if self.closed:
-            return torch.zeros_like(self.mean())
-        if self.training:
-            return self.sample(self.examples)
-        return self.mean()
+        if self.training and not self.closed:
+            with self._calling(f"sample({self.examples})"):
+                return self.sample(self.examples)
+        with self._calling("mean()"):
+            mean = self.mean()
+        return torch.zeros_like(mean) if self.closed else mean
+
+    def _calling(self, what: str) -> AbstractContextManager[None]:
+        """Within, whatever someone else's switch raises becomes one line."""
+        return calling(self, f"method {self.handed_over_by or type(self).__name__}", what)
 
     @property
     def can_close(self) -> bool:
@@ -132,7 +142,11 @@ class Switch(nn.Module, ABC):
 
 
 def total_penalty(switches: Iterable[nn.Module]) -> torch.Tensor:
-    """Sum of the penalties of all switches, each class batched in its own way (scalar)."""
+    """Sum of the penalties of all switches, each class batched in its own way (scalar).
+
+    Raises:
+        UsageError: someone else's switches cannot tell it.
+    """
     by_class: dict[type[Switch], list[Switch]] = {}
     for switch in switches:
         if not isinstance(switch, Switch):
@@ -140,4 +154,37 @@ def total_penalty(switches: Iterable[nn.Module]) -> torch.Tensor:
         by_class.setdefault(type(switch), []).append(switch)
     if not by_class:
         return torch.zeros(())
-    return torch.stack([cls.joint_penalty(members) for cls, members in by_class.items()]).sum()
+    return torch.stack([_joint_penalty(cls, members) for cls, members in by_class.items()]).sum()
+
+
+def _joint_penalty(cls: type[Switch], members: list[Switch]) -> torch.Tensor:
+    first = members[0]
+    with first._calling("joint_penalty(switches)"):
+        found: object = cls.joint_penalty(members)
+        if isinstance(found, torch.Tensor) and found.ndim == 0:
+            return found
+        raise TypeError(
+            f"a scalar tensor is expected, not {getattr(found, 'shape', type(found).__name__)}"
+        )
+
+
+def advance_all(switches: Iterable[Switch], share: float) -> None:
+    """Tell every switch the share of the steps done, 0 to 1.
+
+    Raises:
+        UsageError: someone else's switch cannot bear it.
+    """
+    for switch in switches:
+        with switch._calling("advance(share)"):
+            switch.advance(share)
+
+
+def mirror_all(switches: Iterable[Switch], difference: torch.Tensor) -> None:
+    """Let every switch add its antithetic estimate to the gradients.
+
+    Raises:
+        UsageError: someone else's switch cannot.
+    """
+    for switch in switches:
+        with switch._calling("mirrored_gradient(difference)"):
+            switch.mirrored_gradient(difference)

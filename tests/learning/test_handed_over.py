@@ -15,9 +15,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from graphprune.analysis.groups import Analysis
+from graphprune.choosing.cutoff import unimportance
 from graphprune.criteria.base import Evidence, parameters_of
 from graphprune.errors import TargetError, UsageError
-from graphprune.importance import spread
+from graphprune.importance import handed_over, spread
 from graphprune.importance.learn import LearnConfig, learn_switches
 from graphprune.importance.methods import make_method, resolve_method
 from graphprune.importance.scoring import score_channels
@@ -34,6 +35,7 @@ class Scale(Switch):
     def __init__(self, size: int) -> None:
         super().__init__(size)
         self.scale = nn.Parameter(torch.ones(size))
+        self.drawn = 0
 
     def sample(self, examples: int | None = None) -> torch.Tensor:
         return self.scale if examples is None else self.scale.expand(examples, self.size)
@@ -72,6 +74,36 @@ class PerExample(Scale):
         return self.scale
 
 
+class Plain(Scale):
+    """A scale that is no parameter."""
+
+    def __init__(self, size: int) -> None:
+        Switch.__init__(self, size)
+        self.scale = torch.ones(size, requires_grad=True)  # type: ignore[assignment]
+
+
+class Joint(Scale):
+    @classmethod
+    def joint_penalty(cls, switches: Sequence[Switch]) -> torch.Tensor:
+        return torch.zeros(3)
+
+
+class Unjoined(Scale):
+    @classmethod
+    def joint_penalty(cls, switches: Sequence[Switch]) -> torch.Tensor:
+        return 1 / 0  # type: ignore[return-value]
+
+
+class Unclosed(Scale):
+    @property
+    def can_close(self) -> bool:
+        return 1 / 0  # type: ignore[return-value]
+
+
+class Swapped(Scale):
+    importance_range: ClassVar[tuple[float, float]] = (0.9, 0.2)
+
+
 class Unfinished(Switch):
     def sample(self, examples: int | None = None) -> torch.Tensor:
         return torch.ones(self.size)
@@ -84,6 +116,14 @@ def learn(method: Any) -> Any:
 
 
 Answer = Callable[[Any], object]
+
+
+def late(switch: Scale) -> torch.Tensor:
+    """A draw that fails after the switch was tried out."""
+    if switch.training and switch.drawn > 1:
+        return {}["late"]  # type: ignore[no-any-return]
+    switch.drawn += 1
+    return switch.scale
 
 
 @pytest.mark.parametrize(
@@ -106,6 +146,21 @@ Answer = Callable[[Any], object]
         ("posterior", lambda s: torch.zeros(2, 1), r"posterior\(\) .*expected .*\(\.\.\., 8\)"),
         ("interval", lambda s: torch.zeros(s.size), r"interval\(level\) .*expected .*\(2, 8\)"),
         ("interval", lambda s: [0.0, 1.0], r"interval\(level\) of group conv1.weight gave a list"),
+        ("interval", lambda s: torch.full((2, s.size), torch.nan), r"16 of 16 numbers .* finite"),
+        (
+            "interval",
+            lambda s: torch.stack([s.scale + 1, s.scale - 1]),
+            r"interval\(level\) of group conv1.weight gave a least value above the greatest",
+        ),
+        ("uncertainty", lambda s: s.scale * torch.nan, r"8 of 8 numbers that are NaN or out of"),
+        ("uncertainty", lambda s: -torch.ones(s.size), r"expected 0 to inf"),
+        ("advance", lambda s: 1 / 0, r"advance\(share\) raised ZeroDivisionError"),
+        ("sample", late, r"sample\(None\) raised KeyError: 'late'"),
+        (
+            "sample",
+            lambda s: torch.ones(s.size, requires_grad=True),
+            r"by the parameters of",
+        ),
     ],
 )
 def test_a_switch_that_answers_wrongly_is_named(name: str, answer: Answer, words: str) -> None:
@@ -122,6 +177,15 @@ def test_a_switch_that_answers_wrongly_is_named(name: str, answer: Answer, words
         (lambda group: Scale(1), r"gave a switch of 1 channels; expected group.size, 8"),
         (lambda group: Unfinished(group.size), r"raised TypeError: Can't instantiate abstract"),
         (lambda group: PerExample(group.size), r"sample\(2\) gave .*; expected .* \(2, 8\)"),
+        (lambda group: Plain(group.size), r"a switch without parameters, .* an nn.Parameter"),
+        (lambda group: Unclosed(group.size), r"can_close raised ZeroDivisionError"),
+        (
+            lambda group: Swapped(group.size),
+            r"importance_range is \(0.9, 0.2\); expected",
+        ),
+        (lambda group: Joint(group.size), r"joint_penalty\(switches\) raised .* scalar .*\[3\]"),
+        (lambda group: Unjoined(group.size), r"joint_penalty\(switches\) raised ZeroDivisionError"),
+        (cache(lambda group: Scale(group.size)), r"gave the same switch twice; expected a fresh"),
     ],
 )
 def test_what_is_no_switch_is_refused(
@@ -130,6 +194,39 @@ def test_what_is_no_switch_is_refused(
     monkeypatch.setattr(Theirs, "switch", lambda self, group: switch(group))
     with pytest.raises(UsageError, match=f"method theirs: .*{words}"):
         learn(Theirs())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"step": "fast"}, "step is 'fast'; expected a finite number, positive"),
+        ({"step": -0.05}, "step is -0.05; expected"),
+        ({"step": 0}, "step is 0; expected"),
+        ({"step": torch.inf}, "step is inf; expected"),
+        ({"step": property(lambda self: 1 / 0)}, "step raised ZeroDivisionError"),
+        ({"decay": torch.nan}, "decay is nan; expected a finite number, not below 0"),
+        ({"antithetic": True}, "is antithetic, but its switches have no mirrored_gradient"),
+    ],
+)
+def test_numbers_that_nothing_can_be_learned_with(options: dict[str, object], words: str) -> None:
+    changed = type("Changed", (Theirs,), {**options, "__module__": __name__})
+    with pytest.raises(UsageError, match=f"method theirs:? .*{words}"):
+        learn(changed())
+
+
+@pytest.mark.parametrize("chance", [-280.0, 7.0, torch.nan])
+def test_what_is_no_probability_is_refused(chance: float) -> None:
+    made = Scale(4)
+    object.__setattr__(made, "below", lambda share: torch.full((4,), chance))
+    with pytest.raises(UsageError, match=r"theirs: below\(share\) gave 4 of 4 .*expected 0 to 1"):
+        handed_over.below(Theirs(), made, 0.5)
+
+
+def test_probabilities_by_which_channels_go_are_checked_as_well() -> None:
+    planted = planted_plain()
+    scores = learn(Theirs(answers={"below": lambda switch: torch.full((switch.size,), 1.5)}))
+    with pytest.raises(UsageError, match=r"theirs: below\(share\) gave 8 of 8"):
+        unimportance(planted.analysis, scores, 0.5)
 
 
 @pytest.mark.parametrize("name", ["prepared", "settled"])

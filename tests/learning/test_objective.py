@@ -36,7 +36,7 @@ class _Recording(SwitchMethod):
 
     @property
     def step(self) -> float:
-        return 0.0
+        return 1e-3
 
     def switch(self, group: SwitchGroup) -> Switch:
         return _RecordingSwitch(group, self.told)
