@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from graphprune.capturing.capture import Captured
@@ -11,6 +12,14 @@ from graphprune.features.forms import Grid, form_of, positions_of
 from graphprune.features.observe import observe
 from graphprune.features.places import View
 from graphprune.io.text import few
+
+_KINDS = {
+    "map": "maps of two dimensions",
+    "number": "one number for each example",
+    "nothing": "empty",
+    "line": "rows",
+    "strip": "rows",
+}
 
 
 def check_grid(grid: Grid, captured: Captured, example: Example, views: Mapping[str, View]) -> None:
@@ -32,8 +41,24 @@ def check_grid(grid: Grid, captured: Captured, example: Example, views: Mapping[
         return
     extra, height, width = grid
     rows = sorted({one.values.shape[-1] for one in shown if one.values.ndim == 1})
-    have = f"have {few(map(str, rows))}" if rows else "are no rows"
-    raise UsageError(
-        f"token grid {extra}+{height}x{width} is for rows of {positions_of(grid)} positions, but "
-        f"the activations to be shown {have}; write EXTRA+HEIGHTxWIDTH, or leave the grid out"
+    asked = (
+        f"token grid {extra}+{height}x{width} is for rows of {positions_of(grid)} positions, but"
     )
+    if not rows:
+        kinds = sorted({_KINDS[form_of(one).kind] for one in shown})
+        raise UsageError(
+            f"{asked} the activations to be shown are {' and '.join(kinds)}, drawn as they "
+            "are; leave the grid out"
+        )
+    fitting = [text for row in rows for text in _squares(row)]
+    such = f", such as {few(fitting)}" if fitting else ""
+    raise UsageError(
+        f"{asked} the activations to be shown have {few(map(str, rows))}; write EXTRA+HEIGHTxWIDTH "
+        f"of so many{such}, or leave the grid out"
+    )
+
+
+def _squares(positions: int) -> list[str]:
+    """Square grids of so many positions, without or with one in front (a class token)."""
+    sides = [(extra, math.isqrt(positions - extra)) for extra in (0, 1)]
+    return [f"{e}+{n}x{n}" for e, n in sides if n > 1 and n * n == positions - e]

@@ -56,3 +56,12 @@ def test_a_token_grid_that_fits_is_drawn(grid: tuple[int, int, int]) -> None:
 def test_a_token_grid_that_fits_nothing_is_refused() -> None:
     with pytest.raises(UsageError, match=r"grid 0\+2x2 is for rows of 4 positions.* have 9; write"):
         features(token_grid=(0, 2, 2))
+    with pytest.raises(UsageError, match=r"have 9; write EXTRA\+HEIGHTxWIDTH .*such as 0\+3x3"):
+        features(token_grid=(1, 3, 3))
+
+
+def test_where_there_are_no_rows_what_there_is_is_said() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3))
+    config = FeatureConfig(channels=1, token_grid=(0, 3, 3))
+    with pytest.raises(UsageError, match=r"are maps of two dimensions, .* leave the grid out"):
+        draw_features(model, torch.randn(2, 1, 8, 8), inputs=torch.randn(2, 1, 8, 8), config=config)
