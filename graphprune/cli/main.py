@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import is_dataclass
 from importlib.metadata import version
 
 import click
@@ -105,11 +106,17 @@ def list_methods(debug: bool) -> None:
                 broken.append(str(error))
                 continue
             uses = "learns" if registry is SWITCHES else "needs" if needs_data(method) else ""
-            first = (inspect.getdoc(method) or "").partition("\n")[0]
-            table.add_row(entry.name, uses, entry.distribution, one_line(first))
+            table.add_row(entry.name, uses, entry.distribution, one_line(_summary(method)))
     output_console().print(table)
     for line in broken:
         click.echo(f"broken: {line}")
+
+
+def _summary(described: object) -> str:
+    """The first line of the docstring, "" without; dataclasses make up one of their signature."""
+    doc = inspect.getdoc(described) or ""
+    made_up = is_dataclass(described) and doc.startswith(f"{getattr(described, '__name__', '')}(")
+    return "" if made_up else doc.partition("\n")[0]
 
 
 def main() -> None:

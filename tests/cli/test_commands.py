@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version
+from typing import ClassVar
 
 import pytest
 from click.testing import Result
@@ -75,6 +77,20 @@ def test_methods_names_a_broken_plug_in_and_lists_the_others(
     last = result.stdout.splitlines()[-1]
     assert last.startswith("broken: graphprune.switches 'sad' from sad-prune 0.1")
     assert "no module named 'no_such_module_xyz'" in last
+
+
+def test_methods_shows_no_signature_in_place_of_a_docstring(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @dataclass(frozen=True)
+    class Bare:
+        name: ClassVar[str] = "bare"
+        batches: int = 3
+
+    monkeypatch.setitem(CRITERIA._registered, "bare", Bare)
+    result = run("methods")
+    (line,) = [line for line in result.stdout.splitlines() if line.split()[0] == "bare"]
+    assert "batches" not in line
 
 
 def test_inspect_json(run: Run) -> None:
