@@ -21,6 +21,8 @@ from graphprune.errors import DataError, TargetError, UsageError
 from graphprune.importance.methods import Method, resolve_method
 from graphprune.importance.scoring import Scores
 from graphprune.io import Loss
+from graphprune.io.text import one_line
+from graphprune.numbers_given import is_number
 from graphprune.partial.asked import whole_graph_for
 from graphprune.run import Run, begin
 from graphprune.training.evaluate import require_finite
@@ -52,8 +54,16 @@ class CurveConfig:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise UsageError(f"budget {self.kind!r} is not known; use one of {', '.join(KINDS)}")
-        if not self.fractions or not all(0 < fraction <= 1 for fraction in self.fractions):
-            raise UsageError("the points of a curve are fractions above 0 and at most 1")
+        points = self.fractions if isinstance(self.fractions, Sequence) else ()
+        if not points or not all(is_number(one) and 0 < one <= 1 for one in points):
+            raise UsageError(
+                "the points of a curve are fractions above 0 and at most 1, such as (0.8, 0.5), "
+                f"got {one_line(repr(self.fractions))}"
+            )
+        if isinstance(self.controls, str):
+            raise UsageError(
+                f"controls of a curve are several names, such as ({self.controls!r},); got one text"
+            )
 
 
 @dataclass(frozen=True)
@@ -125,10 +135,10 @@ def check_margin(margin: float) -> None:
     """Refuse a margin that nothing could be within.
 
     Raises:
-        UsageError: it is below 0, or not finite.
+        UsageError: it is below 0, not finite or no number.
     """
-    if not 0 <= margin < math.inf:
-        raise UsageError(f"margin is {margin}; give a number from 0 on, such as 0.01")
+    if not is_number(margin) or margin < 0:
+        raise UsageError(f"margin is {margin!r}; give a number from 0 on, such as 0.01")
 
 
 def _plain(figures: dict[str, float]) -> dict[str, float | None]:

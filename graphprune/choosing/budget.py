@@ -130,11 +130,20 @@ def by_class(analysis: Analysis, scores: Mapping[str, torch.Tensor], ranking: st
     check_ranking(ranking)
     found = np.zeros(analysis.classes)
     for group in analysis.groups:
-        values = scores[group.name].detach().double().cpu().numpy()
-        if values.shape != (group.size,) or not np.isfinite(values).all():
+        given: object = scores.get(group.name)
+        if not isinstance(given, torch.Tensor) or given.shape != (group.size,):
+            got = "none" if given is None else f"a {type(given).__name__}"
+            got += f" of shape {tuple(given.shape)}" if isinstance(given, torch.Tensor) else ""
             raise TargetError(
-                f"scores of group {group.name} must be {group.size} finite numbers, "
-                f"got shape {values.shape}"
+                f"scores of group {group.name} must be a tensor of {group.size} finite numbers, "
+                f"got {got}; give those of every group of the analysis by its name"
+            )
+        values = given.detach().double().cpu().numpy()
+        lost = int((~np.isfinite(values)).sum())
+        if lost:
+            raise TargetError(
+                f"scores of group {group.name} must be finite, but {lost} of {group.size} are NaN "
+                "or infinite; channels cannot be ranked by them"
             )
         if ranking == "local":  # groups that share rows are compared on one scale
             values = values / (np.abs(values).mean() or 1.0)

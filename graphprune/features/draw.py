@@ -27,6 +27,7 @@ from graphprune.importance.learn_config import LearnConfig
 from graphprune.importance.methods import Method, resolve_method
 from graphprune.importance.scoring import Scores, ranking_batches, score_channels
 from graphprune.io import Loss
+from graphprune.numbers_given import check_counts
 from graphprune.partial.asked import whole_graph_for
 from graphprune.preconditions import check_values
 from graphprune.progress import Progress
@@ -67,9 +68,7 @@ class FeatureConfig:
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
-        for name in ("channels", "count", "max_groups", "batch_size"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_counts(self, "channels", "count", "max_groups", "batch_size")
         if self.token_grid is not None and (self.token_grid[0] < 0 or min(self.token_grid[1:]) < 1):
             raise UsageError("a token grid is EXTRA+HEIGHTxWIDTH, such as 1+14x14")
 

@@ -15,6 +15,7 @@ from graphprune.importance import handed_over
 from graphprune.importance.credibility import LEVEL
 from graphprune.importance.halves import InTurn, Sides, has_halves, interval
 from graphprune.importance.learn_config import LearnConfig
+from graphprune.importance.methods import resolve_switches
 from graphprune.importance.penalty_limit import heaviest_weight
 from graphprune.importance.spread import require_spread
 from graphprune.importance.survey import one_pass, survey
@@ -75,7 +76,7 @@ def learn_switches(  # noqa: PLR0913
     captured: Captured,
     sites: Sequence[SwitchSite],
     data: Iterable[Batch],
-    method: SwitchMethod | None = None,
+    method: str | SwitchMethod | None = None,
     *,
     config: LearnConfig | None = None,
     loss: Loss | None = None,
@@ -92,7 +93,7 @@ def learn_switches(  # noqa: PLR0913
         sites: where each group's activations are scaled.
         data: batches ``(inputs, target)``, iterated once per epoch; ``inputs`` a tuple of tensors
             (or one tensor, or a dict by name), ``target`` a tensor or None.
-        method: the kind of switch; None: :class:`Dirichlet`.
+        method: the kind of switch, or its name; None: :class:`Dirichlet`.
         config: see :class:`LearnConfig`.
         loss: ``loss(output, target)``, a scalar; by default cross-entropy, and without targets the
             distance to the original's own outputs, which then stand in for the target.
@@ -101,11 +102,12 @@ def learn_switches(  # noqa: PLR0913
 
     Raises:
         DataError: there is no data, or no label that counts.
-        UsageError: the method cannot learn from such data or in such a mode.
+        UsageError: the method is no kind of switch, or cannot learn from such data or in such a
+            mode.
         TrainingError: a loss is not finite.
     """
     config = config if config is not None else LearnConfig()
-    method = method if method is not None else Dirichlet()
+    method = resolve_switches(method) if method is not None else Dirichlet()
     started = time.perf_counter()
     if not sites:
         return LearnResult({}, {}, {}, {}, [], 0.0, method)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from graphprune.errors import UsageError
+from graphprune.numbers_given import check_counts
 from graphprune.seeds import check_seed
 
 MOST_PASSES = 50
@@ -66,10 +67,9 @@ class LearnConfig:
     def __post_init__(self) -> None:
         if self.mode not in ("joint", "sequential"):
             raise UsageError(f"unknown mode '{self.mode}'; use joint or sequential")
-        for name in ("samples", "epochs", "min_steps", "max_steps"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"{name} must be at least 1, got {value}")
+        open_ones = ("epochs", "max_steps")
+        check_counts(self, *(name for name in open_ones if getattr(self, name) is not None))
+        check_counts(self, "samples", "min_steps")
         if not self.kl_weight >= 0 or not 0 <= self.kl_anneal <= 1:
             raise UsageError("kl_weight must be at least 0 and kl_anneal between 0 and 1")
         check_seed(self.seed)

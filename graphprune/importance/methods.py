@@ -57,6 +57,21 @@ def resolve_method(method: str | Method, has_data: bool) -> tuple[Method, str]:
     return found, ""
 
 
+def resolve_switches(method: str | SwitchMethod) -> SwitchMethod:
+    """The kind of switch meant, for who has data and learns.
+
+    Raises:
+        UsageError: it is unknown, or a criterion, which learns nothing.
+    """
+    found, _ = resolve_method(method, has_data=True)
+    if not isinstance(found, SwitchMethod):
+        raise UsageError(
+            f"method {found.name} is a criterion and learns no switches; rank channels by it with "
+            f"score_channels, or use {', '.join(SWITCHES.names())}"
+        )
+    return found
+
+
 def _find(name: str) -> Any:
     if ":" in name:
         return CRITERIA.load(name)

@@ -15,6 +15,7 @@ from graphprune.errors import DataError, TargetError, UsageError
 from graphprune.exporters.trials import TrialRow
 from graphprune.importance.methods import Method, resolve_method
 from graphprune.io import Loss
+from graphprune.numbers_given import check_counts
 from graphprune.partial.asked import whole_graph_for
 from graphprune.preconditions import check_asked
 from graphprune.run import Run, begin
@@ -50,9 +51,7 @@ class SearchConfig:
     compress: CompressConfig = field(default_factory=CompressConfig)
 
     def __post_init__(self) -> None:
-        for name in ("trials", "examples"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_counts(self, "trials", "examples")
 
 
 @learning()

@@ -163,15 +163,20 @@ def test_the_cheapest_budget_is_before_the_first_that_loses_too_much() -> None:
     assert [p["figures"]["loss"] for p in holes.to_json()["points"]["a"]] == [0.9, None, 1.0]
     with pytest.raises(UsageError, match="no method 'x'; it has a"):
         losses.cheapest("x", 0.2)
-    for margin in (-1.0, math.nan, math.inf):
+    for margin in (-1.0, math.nan, math.inf, "0.1"):
         with pytest.raises(UsageError, match="margin is"):
-            losses.cheapest("a", margin)
+            losses.cheapest("a", margin)  # type: ignore[arg-type]
 
 
 def test_what_makes_no_sense_is_refused() -> None:
     x, y = data()
     with pytest.raises(UsageError, match="fractions above 0"):
         CurveConfig(fractions=(0.5, 1.5))
+    for fractions in (("50%",), "50%", 0.5, (), (math.nan,)):
+        with pytest.raises(UsageError, match="fractions above 0 and at most 1, such as"):
+            CurveConfig(fractions=fractions)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"several names, such as \('random',\); got one text"):
+        CurveConfig(controls="random")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="time"):
         CurveConfig(kind="time")
     with pytest.raises(DataError):

@@ -222,8 +222,15 @@ def test_scores_decide_who_stays() -> None:
     assert everywhere.kept["2.weight"][0] == [0]
     with pytest.raises(TargetError, match="ranking"):
         choose(analysis, scores, "params=0.6", ranking="best")
-    with pytest.raises(TargetError, match="finite"):
-        choose(analysis, {**scores, "0.weight": torch.full((6,), float("nan"))}, "params=0.6")
+    for given, words in (
+        (torch.full((6,), float("nan")), "must be finite, but 6 of 6 are NaN or infinite"),
+        (torch.ones(5), r"got a Tensor of shape \(5,\)"),
+        ([1.0] * 6, "got a list"),
+    ):
+        with pytest.raises(TargetError, match=f"scores of group 0.weight .*{words}"):
+            choose(analysis, {**scores, "0.weight": given}, "params=0.6")  # type: ignore[dict-item]
+    with pytest.raises(TargetError, match=r"0\.weight .* got none; give those of every group"):
+        choose(analysis, {"zzz": torch.ones(6)}, "params=0.6")
 
 
 def test_capture_and_shrink_leave_the_callers_model_alone() -> None:

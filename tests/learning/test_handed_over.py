@@ -455,3 +455,16 @@ def test_a_broken_switch_of_others_does_not_hide_why_auto_is_refused(
     with pytest.raises(TargetError, match=r"use .*dirichlet.* with --data") as caught:
         check_auto(make("l2"), "local")
     assert "broken" not in str(caught.value)
+
+
+def test_switches_are_learned_by_name_as_well() -> None:
+    planted = planted_plain()
+    given = planted.captured, switch_sites(planted.analysis), planted.data
+    config = LearnConfig(max_steps=1, intervals=False)
+    assert learn_switches(*given, "sbp", config=config).method.name == "sbp"
+    with pytest.raises(UsageError, match="method l2 is a criterion and learns no switches"):
+        learn_switches(*given, "l2", config=config)
+    with pytest.raises(UsageError, match="method 'sbd' is not known"):
+        learn_switches(*given, "sbd", config=config)
+    with pytest.raises(UsageError, match="neither a SwitchMethod nor a criterion"):
+        learn_switches(*given, 3, config=config)  # type: ignore[arg-type]

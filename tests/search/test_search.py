@@ -160,6 +160,11 @@ def test_counts_below_one_are_refused() -> None:
         SearchConfig(trials=0)
     with pytest.raises(UsageError, match="examples"):
         SearchConfig(examples=0)
+    for trials in (2.5, "8", None, True):
+        with pytest.raises(UsageError, match="trials must be a whole number, at least 1, got"):
+            SearchConfig(trials=trials)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="epochs must be a whole number"):
+        LearnConfig(epochs=1.5)  # type: ignore[arg-type]
 
 
 def test_a_single_trial_is_not_the_best_of_many() -> None:
