@@ -13,6 +13,7 @@ from graphprune.io.tensors import describe, first_floating, floating_outputs
 
 Loss = Callable[[object, object], torch.Tensor]
 IGNORED_LABEL = -100
+CONSTANT = 1e-10  # of its mean square; rounding leaves a constant tensor a variance of about 1e-14
 _SUM_TOLERANCE = 1e-2  # of probabilities; half precision and smoothing by hand round
 _OTHER_LOSSES = (
     "give a loss, such as --loss torch.nn.functional:mse_loss with targets shaped like the output"
@@ -141,13 +142,24 @@ def cross_entropy(output: object, target: object) -> torch.Tensor:
 
 
 def reproduce(output: object, teacher_output: object) -> torch.Tensor:
-    """Return how far ``output`` is from ``teacher_output``, a scalar, free of scale.
+    """Return how far a batch's ``output`` is from ``teacher_output``, a scalar, free of scale.
 
     The mean squared error divided by the teacher's variance, averaged over all floating tensors
     of the (equally nested) outputs: 0 is equal, 1 is as bad as answering the teacher's mean. A
     constant teacher tensor is measured against its mean square instead. Entries where the
     teacher is not finite (masked scores) do not count.
     Raises :class:`DataError` if the outputs do not match.
+
+    To judge by, :class:`graphprune.training.distance.Distance` takes all batches together.
+    """
+    parts = [_distance(a, b.detach()) for a, b in paired(output, teacher_output)]
+    return torch.stack(parts).mean()
+
+
+def paired(output: object, teacher_output: object) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Return the floating tensors of both outputs, which are nested alike, side by side.
+
+    Raises :class:`DataError` if there are none, or their shapes differ.
     """
     ours, theirs = floating_outputs(output), floating_outputs(teacher_output)
     if not ours or [t.shape for t in ours] != [t.shape for t in theirs]:
@@ -155,8 +167,7 @@ def reproduce(output: object, teacher_output: object) -> torch.Tensor:
             f"outputs do not match: {', '.join(map(describe, ours)) or 'none'} against "
             f"{', '.join(map(describe, theirs)) or 'none'}"
         )
-    parts = [_distance(a, b.detach()) for a, b in zip(ours, theirs, strict=True)]
-    return torch.stack(parts).mean()
+    return list(zip(ours, theirs, strict=True))
 
 
 def _distance(value: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
@@ -168,7 +179,6 @@ def _distance(value: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     square = reference.square().sum() / count
     variance = torch.where(known, (reference - mean).square(), torch.zeros_like(reference)).sum()
     variance = variance / count
-    # Rounding leaves a constant tensor a variance of about 1e-14 of its mean square.
-    scale = torch.where(variance > 1e-10 * square, variance, square)
+    scale = torch.where(variance > CONSTANT * square, variance, square)
     scale = torch.where(scale > 0, scale, torch.ones_like(scale))
     return (value - reference).square().sum() / count / scale

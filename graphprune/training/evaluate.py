@@ -15,10 +15,10 @@ from graphprune.io.loss import (
     class_scores,
     counted_labels,
     cross_entropy,
-    reproduce,
     require_counted,
 )
 from graphprune.training.devices import Batch, Runtime, moved, run_module
+from graphprune.training.distance import Distance
 
 
 def evaluate(
@@ -38,16 +38,16 @@ def evaluate(
 
     Returns:
         ``accuracy`` in [0, 1] where the targets are class labels and no loss is given; ``loss``
-        where there are targets; ``distance`` (relative squared error to the teacher) without them.
-        Accuracy and cross-entropy are means over all labels that count
-        (:func:`graphprune.io.loss.counted_labels`), the others over examples.
+        where there are targets; ``distance`` (squared error to the teacher over the variance of
+        its outputs, both over all data) without them. Accuracy and cross-entropy are means over all
+        labels that count (:func:`graphprune.io.loss.counted_labels`), a user's loss over examples.
 
     Raises:
         DataError: there is no data, or no label that counts.
     """
     totals: dict[str, float] = {}
     weights: dict[str, int] = {}
-    examples = 0
+    examples, distance = 0, Distance()
     runtime = Runtime(mixed_precision=False)
     modules = [module] if teacher is None or teacher is module else [module, teacher]
     for each in modules:
@@ -55,13 +55,20 @@ def evaluate(
     with moved(runtime.device, *modules), torch.no_grad():
         for batch in runtime.batches(data):
             examples += _count(batch)
-            for name, (value, weight) in _judge(module, batch, loss, teacher).items():
+            inputs, target = batch
+            output = run_module(module, inputs)
+            if target is None:
+                if teacher is not None:
+                    distance.add(output, run_module(teacher, inputs))
+                continue
+            for name, (value, weight) in _judge(output, target, loss, _count(batch)).items():
                 totals[name] = totals.get(name, 0.0) + value * weight
                 weights[name] = weights.get(name, 0) + weight
     if not examples:
         raise DataError("there is no data to evaluate on")
     require_counted(all(weights.values()), "the held-out data")
-    return {name: value / weights[name] for name, value in totals.items()}
+    figures = {name: value / weights[name] for name, value in totals.items()}
+    return figures if distance.empty else {**figures, "distance": distance.value()}
 
 
 def loss_of(figures: Mapping[str, float]) -> float | None:
@@ -86,17 +93,11 @@ def require_finite(figures: Mapping[str, float]) -> None:
 
 
 def _judge(
-    module: nn.Module, batch: Any, loss: Loss | None, teacher: nn.Module | None
+    output: Any, target: Any, loss: Loss | None, examples: int
 ) -> dict[str, tuple[float, int]]:
     """Figures of a batch, each with its weight: of how many labels or examples it is the mean."""
-    inputs, target = batch
-    output = run_module(module, inputs)
-    if target is None:
-        if teacher is None:
-            return {}
-        return {"distance": (float(reproduce(output, run_module(teacher, inputs))), _count(batch))}
     if loss is not None:
-        return {"loss": (float(loss(output, target)), _count(batch))}
+        return {"loss": (float(loss(output, target)), examples)}
     mean = float(cross_entropy(output, target))
     counted = counted_labels(target)
     weight = int(counted.sum())

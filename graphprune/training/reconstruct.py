@@ -34,11 +34,11 @@ from graphprune.choosing.plan import Plan
 from graphprune.errors import DataError, ModelError
 from graphprune.graph.aliases import Aliases, written_arguments
 from graphprune.graph.values import get_tensor, is_tensor, shape_of
-from graphprune.io.loss import reproduce
 from graphprune.labels.lengths import labels_at
 from graphprune.progress import Progress
 from graphprune.shrinking.keep import Keep
 from graphprune.training.devices import Batch, Runtime, moved, run_module
+from graphprune.training.distance import Distance
 from graphprune.training.feed import call_arguments, count_examples
 from graphprune.training.gradients import learning
 from graphprune.training.least_squares import Fit, is_affine, least_squares
@@ -71,7 +71,7 @@ class Reconstruction:
     Attributes:
         fits: by name of the node, how well its span fits before and after.
         before: distance of the model's answers from the original's on the batches that judge, as
-            :func:`graphprune.io.loss.reproduce` measures it.
+            :class:`graphprune.training.distance.Distance` measures it.
         after: the same with all layers fitted.
         kept: whether the fitted weights stayed, which they do if they brought the answers nearer.
     """
@@ -136,9 +136,11 @@ def reconstruct(
 
 @torch.no_grad()
 def _distance(small: fx.GraphModule, whole: fx.GraphModule, judging: Sequence[Any]) -> float:
-    """How far the small model's answers are from the original's, the mean over batches."""
-    found = [float(reproduce(run_module(small, x), run_module(whole, x))) for x in judging]
-    return sum(found) / len(found)
+    """How far the small model's answers are from the original's over these batches."""
+    found = Distance()
+    for inputs in judging:
+        found.add(run_module(small, inputs), run_module(whole, inputs))
+    return found.value()
 
 
 @torch.no_grad()
