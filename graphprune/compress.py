@@ -50,8 +50,8 @@ def compress(  # noqa: PLR0913 - the one call that users type; the rest is in th
             ``auto`` is dirichlet where there are data, else l2. A name, with options as in
             ``dirichlet{variant=implicit}``, or the object itself.
         data: anything :func:`graphprune.io.as_data` takes: a DataLoader, (x, y), x, ….
-        loss: ``loss(output, target)``; default cross-entropy, and without labels the distance to
-            the original's outputs.
+        loss: ``loss(output, target)``, where without labels the target is the original's output;
+            default cross-entropy, and without labels the distance to the original's outputs.
         finetune_epochs: epochs of training of the small model.
         config: see :class:`CompressConfig`.
 

@@ -73,7 +73,8 @@ class Point:
     Attributes:
         asked: the fraction asked for.
         reached: the fraction of the budget's kind that stays, counted.
-        figures: of the held-out data: ``accuracy`` and ``loss``, or ``distance`` without labels.
+        figures: of the held-out data: ``accuracy`` and ``loss``, or ``distance`` where there are
+            neither labels nor a loss.
     """
 
     asked: float

@@ -74,7 +74,8 @@ def loss_option(command: F) -> F:
         "--loss",
         metavar="PACKAGE.MODULE:FN",
         callback=_load_loss,
-        help="Called as fn(output, target); gives a scalar.",
+        help="Called as fn(output, target); gives a scalar. Without labels the target is the "
+        "original's output.",
     )(command)
 
 

@@ -81,8 +81,8 @@ def search(  # noqa: PLR0913 - the arguments of compress, which users know
             counts the channels of all groups together.
         method: one or several; the best allocation of any of them wins.
         data: as :func:`graphprune.compress` takes it; needed here.
-        loss: ``loss(output, target)``; default cross-entropy, and without labels the distance to
-            the original's outputs.
+        loss: ``loss(output, target)``, where without labels the target is the original's output;
+            default cross-entropy, and without labels the distance to the original's outputs.
         finetune_epochs: epochs of training of the model found.
         config: see :class:`SearchConfig`.
 

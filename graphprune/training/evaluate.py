@@ -34,13 +34,14 @@ def evaluate(
         module: left on its device and in evaluation mode.
         data: batches ``(inputs, target or None)``.
         loss: the user's ``loss(output, target)``; cross-entropy if None and there are labels.
-        teacher: the model to compare with where there are no labels.
+        teacher: the model to compare with where there are no labels: its outputs are the target.
 
     Returns:
         ``accuracy`` in [0, 1] where the targets are class labels and no loss is given; ``loss``
-        where there are targets; ``distance`` (squared error to the teacher over the variance of
-        its outputs, both over all data) without them. Accuracy and cross-entropy are means over all
-        labels that count (:func:`graphprune.io.loss.counted_labels`), a user's loss over examples.
+        where there are targets or a loss is given; else ``distance`` (squared error to the teacher
+        over the variance of its outputs, both over all data). Accuracy and cross-entropy are means
+        over all labels that count (:func:`graphprune.io.loss.counted_labels`), a user's loss over
+        examples.
 
     Raises:
         DataError: there is no data, or no label that counts.
@@ -58,9 +59,12 @@ def evaluate(
             inputs, target = batch
             output = run_module(module, inputs)
             if target is None:
-                if teacher is not None:
-                    distance.add(output, run_module(teacher, inputs))
-                continue
+                if teacher is None:
+                    continue
+                target = run_module(teacher, inputs)  # stands in for it, as where switches learn
+                if loss is None:
+                    distance.add(output, target)
+                    continue
             for name, (value, weight) in _judge(output, target, loss, _count(batch)).items():
                 totals[name] = totals.get(name, 0.0) + value * weight
                 weights[name] = weights.get(name, 0) + weight

@@ -21,7 +21,7 @@ class Objective:
     Where target and teacher both exist, ``(1 - w) * loss(output, target) + w * distillation``.
     Distillation matches softened class probabilities (``T^2 KL``) where the targets are class
     labels and the output holds their scores, and all floating outputs (relative squared error)
-    anywhere else.
+    anywhere else. Without a target the teacher's outputs stand in for it where a loss is given.
 
     Attributes:
         loss: ``loss(output, target)``, a scalar; cross-entropy if None and there are labels.
@@ -46,12 +46,16 @@ class Objective:
 
     def __call__(self, output: Any, inputs: Any, target: Any) -> dict[str, torch.Tensor]:
         """Scalars: "loss" is the sum to minimise, the others its parts."""
+        reference = None
+        if self.teacher is not None:
+            with torch.no_grad():
+                reference = run_module(self.teacher, inputs)
+        if target is None and self.loss is not None and self.teacher is not None:
+            return {"loss": self.loss(output, reference)}
         parts: dict[str, torch.Tensor] = {}
         if target is not None or self.loss is not None:
             parts["task"] = (self.loss or default_loss(True))(output, target)
         if self.teacher is not None:
-            with torch.no_grad():
-                reference = run_module(self.teacher, inputs)
             parts["distillation"] = self._distance(output, reference, target)
         if not parts:
             raise DataError("nothing to learn from: give labels, a loss or a teacher")

@@ -37,7 +37,7 @@ def tune(
         small: the model to train.
         dense: the original, its teacher.
         feed: the data.
-        loss: ``loss(output, target)``; None is cross-entropy.
+        loss: ``loss(output, target)``; None is cross-entropy, or the distance without labels.
         epochs: passes over the training data.
         config: of the compression.
 
@@ -49,7 +49,7 @@ def tune(
         small.module,
         feed.training(config.finetune.seed),
         replace(config.finetune, epochs=epochs),
-        Objective(loss=loss if feed.has_labels else None, teacher=teacher),
+        Objective(loss=loss, teacher=teacher),
         _judge_by(feed, loss, dense, config),
         config.progress,
     )
