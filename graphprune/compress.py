@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from graphprune.choosing.cutoff import decide
 from graphprune.choosing.target import AutoTarget, Target, parse_target
 from graphprune.compressed import CompressConfig, Compressed
 from graphprune.errors import ModelError
@@ -63,7 +62,7 @@ def compress(  # noqa: PLR0913 - the one call that users type; the rest is in th
         TrainingError: a loss became NaN or infinite.
     """
     config = (config or CompressConfig()).seeded()
-    target, thinning = parse_target(target), config.thinning
+    target = parse_target(target)
     ranked_by, method_note = resolve_method(method, data is not None)
     check_asked(finetune_epochs, data, loss, reconstruct=config.reconstruct)
     if isinstance(target, AutoTarget):
@@ -82,6 +81,6 @@ def compress(  # noqa: PLR0913 - the one call that users type; the rest is in th
     scores = run.score(analysis, ranked_by)
     whole = scores.trained or (run.dense, analysis)  # what the switches were learned with
     with run.clock.stage("plan"):
-        choice = decide(whole[1], scores, target, ranking=config.ranking, thinning=thinning)
+        choice = run.decide(analysis, scores, target)
     notes = (method_note,) if method_note else ()
     return run.finish(whole, scores, choice, finetune_epochs, notes)

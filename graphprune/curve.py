@@ -12,7 +12,6 @@ from torch import nn
 
 from graphprune.analysis.groups import Analysis
 from graphprune.capturing.capture import Captured
-from graphprune.choosing.cutoff import decide
 from graphprune.choosing.target import KINDS, Target
 from graphprune.compressed import CompressConfig
 from graphprune.cutting import cut, prove
@@ -243,10 +242,9 @@ class _Judge:
         return self.run.judge(module, self.run.feed)
 
     def points(self, scores: Scores, analysis: Analysis, position: tuple[int, int]) -> list[Point]:
-        whole = scores.trained or (self.run.dense, analysis)
         found = []
         for number, fraction in enumerate(self.config.fractions):
-            point = self._point(scores, whole, fraction)
+            point = self._point(scores, analysis, fraction)
             if point is not None:
                 found.append(point)
             if self.run.config.progress is not None:
@@ -254,20 +252,16 @@ class _Judge:
                 self.run.config.progress("curve", done, total, point.figures if point else {})
         return found
 
-    def _point(
-        self, scores: Scores, whole: tuple[Captured, Analysis], fraction: float
-    ) -> Point | None:
-        config, (dense, analysis) = self.run.config, whole
+    def _point(self, scores: Scores, analysis: Analysis, fraction: float) -> Point | None:
         target = Target(self.config.kind, fraction)
         try:
-            choice = decide(
-                analysis, scores, target, ranking=config.ranking, thinning=config.thinning
-            )
+            choice = self.run.decide(analysis, scores, target)
         except TargetError:
             return None
-        small = cut(dense, analysis, choice.plan)
-        prove(small, analysis, choice.plan, config.learn.seed)
-        reached = _reached(self.config.kind, dense, small, choice.reached)
+        whole = scores.trained or (self.run.dense, analysis)
+        small = cut(*whole, choice.plan)
+        prove(small, whole[1], choice.plan, self.run.config.learn.seed)
+        reached = _reached(self.config.kind, self.run.dense, small, choice.reached)
         return Point(fraction, reached, self.figures(small.module))
 
 

@@ -13,6 +13,8 @@ from graphprune.analysis.groups import Analysis, analyse
 from graphprune.capturing.capture import Captured, capture
 from graphprune.capturing.fast_paths import AS_IN_TRAINING
 from graphprune.choosing.budget import Choice
+from graphprune.choosing.cutoff import decide
+from graphprune.choosing.target import AutoTarget, Target
 from graphprune.clock import Clock
 from graphprune.compressed import CompressConfig, Compressed, Stages
 from graphprune.cutting import cut, fits_one_batch, prove
@@ -110,6 +112,21 @@ class Run:
                 progress=self.config.progress,
                 intervals=intervals,
             )
+
+    def decide(self, analysis: Analysis, scores: Scores, target: Target | AutoTarget) -> Choice:
+        """What to keep; fractions are of the user's model, also where weights were trained along.
+
+        Raises:
+            TargetError: nothing can be removed, or the target cannot be reached.
+        """
+        return decide(
+            scores.trained[1] if scores.trained else analysis,
+            scores,
+            target,
+            ranking=self.config.ranking,
+            thinning=self.config.thinning,
+            original=analysis if scores.trained else None,
+        )
 
     def finish(
         self,

@@ -48,7 +48,7 @@ class Choice:
     below: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
-def choose(
+def choose(  # noqa: PLR0913 - one for each thing that decides what goes
     analysis: Analysis,
     scores: Mapping[str, torch.Tensor],
     target: str | Target | AutoTarget,
@@ -56,6 +56,7 @@ def choose(
     ranking: str = "local",
     method: str = "",
     thinning: Thinning = FREELY,
+    original: Analysis | None = None,
 ) -> Choice:
     """Choose the channels to keep.
 
@@ -66,6 +67,7 @@ def choose(
         ranking: whose channels are compared; see :data:`graphprune.choosing.ranking.RANKINGS`.
         method: recorded in the plan.
         thinning: what rows of grids may lose, and which widths may be left.
+        original: of the user's model, which fractions are of, where parameters were added to it.
 
     Raises:
         TargetError: nothing can be removed, or the target cannot be reached; says what can.
@@ -84,10 +86,11 @@ def choose(
         missed = reached - target.fraction > 0.05
     else:
         costs = cost_model(analysis)
+        dense = (cost_model(original) if original else costs).dense(target.kind)
 
         def attempt(finer: Thinning) -> tuple[np.ndarray, float]:
             steps = Ranked(analysis, score, ranking, finer).steps()
-            return meet(costs, steps, target, Guard(analysis))
+            return meet(costs, steps, target, Guard(analysis), dense=dense)
 
         classes, reached = first_to_meet(target, thinning, attempt)
         missed = abs(reached - target.fraction) > TOLERANCE
@@ -185,6 +188,7 @@ def meet(
     target: Target,
     guard: Guard,
     most: float = math.inf,
+    dense: float | None = None,
 ) -> tuple[np.ndarray, float]:
     """Bisect for the shortest run of removals that meets the budget, and take the nearer side.
 
@@ -194,6 +198,7 @@ def meet(
         target: what stays.
         guard: fresh; refuses removals that would leave nothing of a tensor.
         most: the largest fraction that may stay, if removals can help it.
+        dense: what fractions are of; None: the cost of the graph with nothing removed.
 
     Returns:
         (classes that stay, bool by class; the fraction that they make).
@@ -203,7 +208,7 @@ def meet(
     """
     measure = costs.of(target.kind)
     everything = np.ones(costs.analysis.classes, dtype=bool)
-    dense = measure(everything)
+    dense = measure(everything) if dense is None else dense
     if dense <= 0:
         raise TargetError(f"the model has no {target.kind} to count; use channels=")
     feasible = []

@@ -58,6 +58,10 @@ class CostModel:
         """The measure of a target kind."""
         return {"macs": self.macs, "params": self.params, "channels": self.channels}[kind]
 
+    def dense(self, kind: str) -> float:
+        """The measure of a target kind with nothing removed."""
+        return self.of(kind)(np.ones(self.analysis.classes, dtype=bool))
+
 
 def _own_parameters(module: fx.GraphModule) -> list[str]:
     """Names of the parameters that the graph reads, each tensor once."""

@@ -51,16 +51,24 @@ def decide(
     *,
     ranking: str,
     thinning: Thinning,
+    original: Analysis | None = None,
 ) -> Choice:
-    """The channels to keep for a target of either kind.
+    """The channels to keep for a target of either kind; ``original`` as :func:`choose` takes it.
 
     Raises:
         TargetError: see :func:`cut_off` and :func:`graphprune.choosing.budget.choose`.
     """
     if isinstance(target, AutoTarget):
         return cut_off(analysis, scores, target, thinning=thinning)
-    by_group, method = scores.by_group, scores.method
-    return choose(analysis, by_group, target, ranking=ranking, method=method, thinning=thinning)
+    return choose(
+        analysis,
+        scores.by_group,
+        target,
+        ranking=ranking,
+        method=scores.method,
+        thinning=thinning,
+        original=original,
+    )
 
 
 def cut_off(

@@ -58,6 +58,7 @@ class Allocator:
         target: what stays; ``channels`` is counted over all groups together.
         thinning: what rows of grids may lose, and which widths may be left.
         method: recorded in the plans.
+        original: of the user's model, which fractions are of, where parameters were added to it.
 
     Raises:
         TargetError: no channel can be removed.
@@ -71,6 +72,7 @@ class Allocator:
         *,
         thinning: Thinning = FREELY,
         method: str = "",
+        original: Analysis | None = None,
     ) -> None:
         require_groups(analysis)
         self.analysis = analysis
@@ -78,6 +80,7 @@ class Allocator:
         self._thinning = thinning
         self._clusters = clusters(analysis)
         self._costs = cost_model(analysis)
+        self._dense = (cost_model(original) if original else self._costs).dense(target.kind)
         self._guard = Guard(analysis)
         self._ranked: dict[tuple[str, int], list[list[Removal]]] = {}
 
@@ -104,7 +107,8 @@ class Allocator:
                 for step in steps
             ]
             steps.sort(key=lambda step: (step.rank, step.cluster))
-            return meet(self._costs, steps, self._target, self._guard.copy(), most)
+            guard = self._guard.copy()
+            return meet(self._costs, steps, self._target, guard, most, self._dense)
 
         classes, reached = first_to_meet(self._target, self._thinning, attempt)
         plan = plan_from_classes(

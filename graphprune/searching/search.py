@@ -157,6 +157,7 @@ def _contenders(run: Run, methods: Sequence[Method], target: Target) -> list[Con
             target,
             thinning=run.config.thinning,
             method=scores.method,
+            original=analysis if scores.trained else None,
         )
         found.append(Contender(whole, scores, allocator))
     return found

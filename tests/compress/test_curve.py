@@ -20,6 +20,7 @@ from graphprune.importance.learn_config import LearnConfig
 from graphprune.importance.scoring import score_channels
 from graphprune.passes import GraphPass, PassResult
 from graphprune.proof.masked import MaskedReference
+from graphprune.searching.search import SearchConfig, search
 from graphprune.training.feed import prepared
 
 
@@ -201,3 +202,40 @@ def test_a_control_that_is_not_known_is_found_before_anything_is_learned() -> No
     with pytest.raises(UsageError, match="'l3' is not known"):
         draw_curve(net(), x[:2], (x, y), config=config)
     assert not stages
+
+
+@pytest.mark.parametrize("asked", [0.5, 0.2])
+def test_fractions_are_of_the_model_that_was_given(asked: float) -> None:
+    """Where weights are trained along, learned scales are parameters of what is cut, not of it."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 64), nn.ReLU(), nn.Linear(64, 48), nn.ReLU())
+    model.append(nn.Linear(48, 3)).eval()
+    x, y = torch.randn(120, 6), torch.randint(0, 3, (120,))
+    ways = CompressConfig(learn=LearnConfig(max_steps=3), batch_size=20, round_to=1)
+    given: dict[str, Any] = {"method": "vcnp", "data": (x, y)}
+    cut = compress(model, x[:2], target=f"params={asked}", config=ways, **given)
+    config = CurveConfig(kind="params", fractions=(asked,), controls=(), compress=ways)
+    ((point,),) = draw_curve(model, x[:2], (x, y), method="vcnp", config=config).points.values()
+    trials = SearchConfig(trials=1, compress=ways)
+    searched = search(model, x[:2], target=f"params={asked}", config=trials, **given)
+    left = sum(p.numel() for p in cut.model.parameters())
+    whole = sum(p.numel() for p in model.parameters())
+    assert left / whole == pytest.approx(asked, abs=0.01)
+    assert isinstance(cut, Compressed)
+    assert cut.stages.choice.reached == pytest.approx(left / whole)
+    assert point.reached == pytest.approx(left / whole)
+    (row,) = searched.stages.trials
+    assert row.reached == pytest.approx(searched.report.reached["params"])
+    assert not [note for note in cut.report.notes if "asked for" in note]
+
+
+def test_a_budget_missed_by_a_model_trained_along_has_its_note() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 12), nn.ReLU())
+    model.append(nn.Linear(12, 3)).eval()
+    x, y = torch.randn(120, 6), torch.randint(0, 3, (120,))
+    ways = CompressConfig(learn=LearnConfig(max_steps=3), batch_size=20, round_to=4)
+    cut = compress(model, x[:2], target="params=0.5", method="vcnp", data=(x, y), config=ways)
+    reached = cut.report.reached["params"]
+    assert abs(reached - 0.5) > 0.01
+    assert any(f"asked for params=0.5, reached params={reached:.4f}" in n for n in cut.report.notes)
