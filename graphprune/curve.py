@@ -90,11 +90,13 @@ class Curve:
         dense: figures of the whole model on the same data.
         points: method (with its options, where two have one name) to points, in the order of the
             fractions; budgets that cannot be reached are left out.
+        notes: lines for the user.
     """
 
     kind: str
     dense: dict[str, float]
     points: dict[str, list[Point]]
+    notes: tuple[str, ...] = ()
 
     @property
     def measure(self) -> str:
@@ -128,7 +130,8 @@ class Curve:
             name: [{**vars(point), "figures": _plain(point.figures)} for point in found]
             for name, found in self.points.items()
         }
-        return {"kind": self.kind, "dense": _plain(self.dense), "points": points}
+        dense = _plain(self.dense)
+        return {"kind": self.kind, "dense": dense, "points": points, "notes": list(self.notes)}
 
 
 def check_margin(margin: float) -> None:
@@ -186,9 +189,11 @@ def draw_curve(
     judge = _Judge(run, config)
     require_finite(run.dense_figures)
     points: dict[str, list[Point]] = {}
+    trained = []
     total = len(methods) * len(config.fractions)
     for number, (name, one) in enumerate(methods.items()):
         scores = run.score(analysis, one, intervals=False)
+        trained += [name] if scores.trained else []
         done = number * len(config.fractions)
         points[name] = judge.points(scores, analysis, (done, total))
     if not any(points.values()):
@@ -196,7 +201,19 @@ def draw_curve(
             f"none of the budgets {config.kind}={', '.join(map(str, config.fractions))} "
             "can be reached; ask for more to stay"
         )
-    return Curve(config.kind, run.dense_figures, points)
+    return Curve(config.kind, run.dense_figures, points, _notes(trained, list(points)))
+
+
+def _notes(trained: Sequence[str], methods: Sequence[str]) -> tuple[str, ...]:
+    """What else sets methods apart than the order in which channels go."""
+    given = [name for name in methods if name not in trained]
+    if not trained or not given:
+        return ()
+    return (
+        f"{', '.join(trained)}: the weights were trained along with the switches, those of "
+        f"{', '.join(given)} are the model's own; what lies between their figures is not the "
+        "ranking alone",
+    )
 
 
 def _named(main: str | Method, controls: Sequence[str | Method]) -> dict[str, Method]:

@@ -99,6 +99,8 @@ def curve(as_json: bool, margin: float, **given: Any) -> None:
     output_console().print(_table(found, points))
     for name in found.points:
         output_console().print(_advice(found, name, margin), highlight=False)
+    for note in found.notes:
+        output_console().print(f"note: {note}", highlight=False)
 
 
 def _fractions(text: str) -> tuple[float, ...]:

@@ -95,3 +95,10 @@ def test_wrong_options_are_one_line(run: Run) -> None:
         assert result.exit_code == 2
         assert says in result.stderr
         assert result.stderr.count("\n") == 1
+
+
+def test_notes_are_printed(run: Run) -> None:
+    road = "model.pt2 --data train.npz --method vcnp --switch-epochs 1 --points 0.5"
+    result = run("curve", *road.split())
+    assert result.exit_code == 0, result.output
+    assert "note: vcnp: the weights were trained along" in " ".join(result.stdout.split())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -239,3 +240,24 @@ def test_a_budget_missed_by_a_model_trained_along_has_its_note() -> None:
     reached = cut.report.reached["params"]
     assert abs(reached - 0.5) > 0.01
     assert any(f"asked for params=0.5, reached params={reached:.4f}" in n for n in cut.report.notes)
+
+
+@pytest.mark.parametrize(
+    ("method", "controls", "says"),
+    [
+        ("vcnp", ("l2", "random"), "vcnp: the weights were trained along .* those of l2, random"),
+        ("l2", ("vcnp",), "vcnp: the weights were trained along .* those of l2 are"),
+        ("vcnp", (), None),
+        ("l2", ("random",), None),
+    ],
+)
+def test_weights_trained_along_are_not_compared_in_silence(
+    method: str, controls: tuple[str, ...], says: str | None
+) -> None:
+    x, y = data()
+    ways = CompressConfig(learn=LearnConfig(max_steps=2), batch_size=8)
+    config = CurveConfig(fractions=(0.7,), controls=controls, compress=ways)
+    curve = draw_curve(net(), x[:2], (x, y), method=method, config=config)
+    assert len(curve.notes) == (says is not None)
+    assert says is None or re.search(says, curve.notes[0])
+    assert curve.to_json()["notes"] == list(curve.notes)
