@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,7 +24,7 @@ from graphprune.cli.progress import progress_on
 from graphprune.cli.source import loss_option, model_options, read_source
 
 if TYPE_CHECKING:
-    from graphprune.curve import Curve
+    from graphprune.curve import Curve, Point
 
 
 def _margin(context: click.Context, option: click.Parameter, margin: float) -> float:
@@ -67,7 +68,8 @@ def curve(as_json: bool, margin: float, **given: Any) -> None:
 
     Every budget is tried by the method and, as controls, by l2 and at random; each small model is
     the one that compress would cut with the same options, proved equal to the masked one, and
-    judged on data held out from learning.
+    judged on data held out from learning. Where more or less stays than was asked for, by over one
+    percentage point, the table says how much.
 
     \b
     Examples:
@@ -114,16 +116,30 @@ def _fractions(text: str) -> tuple[float, ...]:
 
 def _table(found: Curve, fractions: tuple[float, ...]) -> Table:
     table = Table(box=None, header_style="bold")
-    table.add_column(f"{found.kind} that stay", justify="right")
+    table.add_column(f"{found.kind} asked for", justify="right")
     for name in found.points:
         table.add_column(name, justify="right")
     for fraction in fractions:
         cells = []
         for points in found.points.values():
-            figures = [point.figures for point in points if point.asked == fraction]
-            cells.append(_figure(found, figures[0]) if figures else "out of reach")
-        table.add_row(f"{fraction:.0%}", *cells)
+            point = next((one for one in points if one.asked == fraction), None)
+            cells.append(_cell(found, point) if point else "out of reach")
+        table.add_row(_percent(fraction), *cells)
     return table
+
+
+def _cell(found: Curve, point: Point) -> str:
+    """The figure, and what stays where that is not what was asked for."""
+    from graphprune.choosing.budget import TOLERANCE
+
+    figure = _figure(found, point.figures)
+    missed = abs(point.reached - point.asked) > TOLERANCE
+    return f"{figure} (at {point.reached:.1%})" if missed else figure
+
+
+def _percent(fraction: float) -> str:
+    """All its digits, so that no two budgets look alike."""
+    return f"{(Decimal(repr(fraction)) * 100).normalize():f}%"
 
 
 def _figure(found: Curve, figures: dict[str, float]) -> str:
@@ -138,4 +154,4 @@ def _advice(found: Curve, name: str, margin: float) -> str:
     shown = f"{margin:.1%}" if found.measure == "accuracy" else f"{margin:g}"
     if point is None:
         return f"{name}: no budget tried stays within {shown} of the dense model"
-    return f"{name}: within {shown} of the dense model down to {found.kind}={point.reached:.2f}"
+    return f"{name}: within {shown} of the dense model down to {found.kind}={point.reached:.3g}"

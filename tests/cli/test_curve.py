@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from click.testing import Result
 
 from graphprune.cli import cli
@@ -102,3 +105,31 @@ def test_notes_are_printed(run: Run) -> None:
     result = run("curve", *road.split())
     assert result.exit_code == 0, result.output
     assert "note: vcnp: the weights were trained along" in " ".join(result.stdout.split())
+
+
+def test_the_table_says_what_stays_where_that_is_not_what_was_asked_for(
+    run: Run, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(6, 3), torch.nn.ReLU(), torch.nn.Linear(3, 4))
+    x = torch.randn(64, 6)
+    torch.export.save(torch.export.export(model.eval(), (x[:2],)), tmp_path / "small.pt2")
+    np.savez(tmp_path / "x.npz", x=x.numpy())
+    road = ["--data", tmp_path / "x.npz", "--method", "l2", "--round-to", "1"]
+    points = "0.8,0.66,0.45,0.001,0.355,0.36"
+    result = run("curve", tmp_path / "small.pt2", *road, "--points", points)
+    assert result.exit_code == 0, result.output
+    table = {row[0]: " ".join(row[1:]) for row in map(_cells, result.stdout.splitlines()) if row}
+    assert "macs asked for" in result.stdout
+    assert len(table) == 6
+    assert re.fullmatch(r"\S+ \(at 66\.7%\) \S+ \(at 66\.7%\)", table["80%"])
+    assert re.fullmatch(r"\S+ \S+", table["66%"])
+    assert table["45%"].count("(at 33.3%)") == 2
+    assert table["0.1%"] == "out of reach out of reach"
+    assert table["35.5%"].count("(at 33.3%)") == table["36%"].count("(at 33.3%)") == 2
+
+
+def _cells(line: str) -> list[str]:
+    """Of a row of the table: the budget and the rest."""
+    cells = line.split()
+    return cells if cells and re.fullmatch(r"[\d.]+%", cells[0]) else []
