@@ -157,7 +157,7 @@ class _Run:
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         log = LossLog("finetune", self.total, progress)
         keeper = _Keeper(module, evaluate)
-        step, counted = 0, not self.objective.by_labels_alone
+        step, counted = 0, self.objective.loss is not None
         while step < self.total:
             module.train()
             for inputs, target in self.runtime.batches(data):

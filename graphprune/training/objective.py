@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from graphprune.errors import DataError, UsageError
-from graphprune.io.loss import Loss, class_scores, default_loss, reproduce
+from graphprune.io.loss import Loss, class_scores, counted_labels, default_loss, reproduce
 from graphprune.training.devices import run_module
 
 
@@ -20,7 +20,8 @@ class Objective:
 
     Where target and teacher both exist, ``(1 - w) * loss(output, target) + w * distillation``.
     Distillation matches softened class probabilities (``T^2 KL``) where the targets are class
-    labels and the output holds their scores, and all floating outputs (relative squared error)
+    labels and the output holds their scores, wherever such a label counts
+    (:func:`graphprune.io.loss.counted_labels`), and all floating outputs (relative squared error)
     anywhere else. Without a target the teacher's outputs stand in for it where a loss is given.
 
     Attributes:
@@ -38,11 +39,6 @@ class Objective:
     def __post_init__(self) -> None:
         if not 0 <= self.distill_weight <= 1 or self.temperature <= 0:
             raise UsageError("distill_weight must be between 0 and 1, temperature positive")
-
-    @property
-    def by_labels_alone(self) -> bool:
-        """Whether there is neither a teacher nor a loss of the user's."""
-        return self.loss is None and self.teacher is None
 
     def __call__(self, output: Any, inputs: Any, target: Any) -> dict[str, torch.Tensor]:
         """Scalars: "loss" is the sum to minimise, the others its parts."""
@@ -70,15 +66,31 @@ class Objective:
         if not classes or self.loss is not None:
             return reproduce(output, reference)
         return soft_cross_entropy(
-            class_scores(output, target), class_scores(reference, target), self.temperature
+            class_scores(output, target),
+            class_scores(reference, target),
+            self.temperature,
+            counted_labels(target),
         )
 
 
 def soft_cross_entropy(
-    scores: torch.Tensor, reference: torch.Tensor, temperature: float
+    scores: torch.Tensor,
+    reference: torch.Tensor,
+    temperature: float,
+    counted: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """``T^2 KL(softmax(reference / T) || softmax(scores / T))``, mean over all but dim 1 (nats)."""
+    """``T^2 KL(softmax(reference / T) || softmax(scores / T))``, mean over all but dim 1 (nats).
+
+    Args:
+        scores: of the classes in dim 1.
+        reference: the teacher's, of the same shape.
+        temperature: T.
+        counted: what the mean is over, bool without dim 1; all of it if None. A mean over nothing
+            is 0, as cross-entropy has it.
+    """
     log_student = F.log_softmax(scores.float() / temperature, dim=1)
     log_teacher = F.log_softmax(reference.float() / temperature, dim=1)
     divergence = F.kl_div(log_student, log_teacher, reduction="none", log_target=True).sum(dim=1)
+    if counted is not None:  # what a model answers to padding is nothing to learn
+        divergence = torch.where(counted, divergence, 0).sum() / counted.sum().clamp(min=1)
     return divergence.mean() * temperature**2

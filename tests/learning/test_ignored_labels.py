@@ -20,6 +20,7 @@ from graphprune.importance.scoring import score_channels
 from graphprune.switches.placement import switch_sites
 from graphprune.training.evaluate import evaluate
 from graphprune.training.finetune import FinetuneConfig, finetune
+from graphprune.training.objective import Objective
 
 Batches = list[tuple[torch.Tensor, torch.Tensor]]
 
@@ -111,6 +112,23 @@ def test_fine_tuning_learns_from_what_is_left() -> None:
     assert all(bool(torch.isfinite(p).all()) for p in model.parameters())
     with pytest.raises(DataError, match="no label of the training data counts"):
         finetune(tagger(), [without_labels(4)])
+
+
+def test_distillation_learns_from_what_is_left() -> None:
+    """Whatever the teacher answers where no label counts, as to padding, changes nothing."""
+    objective = Objective(teacher=tagger())
+    x, y = batches(3)[0]
+    y[:, 4:] = -100
+    blown = torch.where((y == -100)[..., None], 9 * torch.randn(3, 5, 4), x)
+    student = nn.Linear(4, 3)
+    expected = objective(student(x[:, :4]), (x[:, :4],), y[:, :4])
+    for inputs in (x, blown):
+        found = objective(student(inputs), (inputs,), y)
+        torch.testing.assert_close(found, expected)
+    x, y = without_labels(2)
+    assert objective(student(x), (x,), y)["loss"] == 0
+    with pytest.raises(DataError, match="no label of the training data counts"):
+        finetune(tagger(), [(x, y)], objective=objective)
 
 
 def test_compress_with_a_held_out_batch_without_labels() -> None:
