@@ -11,13 +11,14 @@ squared change of the output, as the loss measures it. So that is what is differ
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import torch
 from torch.utils import _pytree as pytree
 
-from graphprune.criteria.base import Evidence
+from graphprune.criteria.base import Evidence, given_data
 from graphprune.errors import UsageError
 from graphprune.io.loss import (
     Loss,
@@ -28,6 +29,8 @@ from graphprune.io.loss import (
     reproduce,
 )
 from graphprune.io.tensors import floating_outputs
+from graphprune.training.devices import Runtime
+from graphprune.training.distance import scales_of
 
 Outputs = list[torch.Tensor]
 
@@ -40,17 +43,28 @@ class Signal:
         name: of the criterion, for messages.
         loss: the user's, None for cross-entropy with labels and projections without.
         random: of the projections.
+        scales: measures what squared distances of the outputs are divided by; () for those of each
+            batch.
     """
 
     name: str
     loss: Loss | None
     random: torch.Generator
+    scales: Callable[[], tuple[float, ...]] = tuple
     _judged: bool = field(default=False)
 
     @classmethod
     def of(cls, evidence: Evidence, name: str, rank: int = 0) -> Signal:
         """The signal for the evidence; ``rank`` is the number of the process."""
-        return cls(name, evidence.loss, torch.Generator().manual_seed(evidence.seed + rank))
+        captured, data = given_data(evidence, name)
+
+        def scales() -> tuple[float, ...]:
+            if isinstance(data, Iterator):  # what is read here would be missed there
+                return ()
+            return scales_of(captured, data, Runtime(mixed_precision=False).device)
+
+        random = torch.Generator().manual_seed(evidence.seed + rank)
+        return cls(name, evidence.loss, random, cache(scales))
 
     def is_mean(self, target: object) -> bool:
         """Whether :meth:`first` is a mean over the batch; a projection is a sum."""
@@ -111,7 +125,8 @@ class Signal:
         """A random scalar of the outputs whose gradient has the covariance C named above."""
         outputs = floating_outputs(output)
         references = [tensor.detach() for tensor in outputs]
-        signs, product = self._hessian_product(outputs, lambda t: reproduce(t, references))
+        scales = self.scales()
+        signs, product = self._hessian_product(outputs, lambda t: reproduce(t, references, scales))
         root = [s * (s * h).clamp(min=0).sqrt() for s, h in zip(signs, product, strict=True)]
         return _inner(root, outputs)
 

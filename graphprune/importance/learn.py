@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from graphprune.importance.methods import resolve_switches
 from graphprune.importance.penalty_limit import heaviest_weight
 from graphprune.importance.spread import require_spread
 from graphprune.importance.survey import one_pass, survey
-from graphprune.io.loss import Loss, counted_labels, cross_entropy, default_loss, require_counted
+from graphprune.io.loss import Loss, counted_labels, cross_entropy, reproduce, require_counted
 from graphprune.progress import LossLog, Progress
 from graphprune.switches.base import Switch, advance_all, mirror_all, total_penalty
 from graphprune.switches.dirichlet import Dirichlet
@@ -27,6 +28,7 @@ from graphprune.switches.method import SwitchGroup, SwitchMethod
 from graphprune.switches.network import SwitchedNetwork, batch_first_groups
 from graphprune.switches.sites import SwitchSite, group_sizes
 from graphprune.training.devices import Batch, Runtime
+from graphprune.training.distance import scales_of
 from graphprune.training.gradients import adam_eps, differentiating, learning
 
 _GROWING = 0.5
@@ -135,7 +137,9 @@ def learn_switches(  # noqa: PLR0913
     halved = config.halves if config.halves is not None else method.in_halves
     halved = apart and halved and not config.spread
     beside = apart and not halved and config.halves is not False and config.intervals
-    task = _Task(runtime, config, method, loss or default_loss(labelled), labelled, examples, steps)
+    if loss is None and not labelled:
+        loss = partial(reproduce, scales=scales_of(captured, one_pass(data), runtime.device))
+    task = _Task(runtime, config, method, loss or cross_entropy, labelled, examples, steps)
     log = LossLog("learn", steps * len(rounds), progress)
     if beside:
         again = _make_switches(captured, sites, method)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -141,19 +141,32 @@ def cross_entropy(output: object, target: object) -> torch.Tensor:
     return torch.where(counted_labels(target).any(), mean, torch.zeros_like(mean))
 
 
-def reproduce(output: object, teacher_output: object) -> torch.Tensor:
+def reproduce(output: object, teacher_output: object, scales: Sequence[float] = ()) -> torch.Tensor:
     """Return how far a batch's ``output`` is from ``teacher_output``, a scalar, free of scale.
 
     The mean squared error divided by the teacher's variance, averaged over all floating tensors
     of the (equally nested) outputs: 0 is equal, 1 is as bad as answering the teacher's mean. A
-    constant teacher tensor is measured against its mean square instead. Entries where the
+    constant teacher tensor is measured against its mean square instead. The variances are those of
+    the batch, or ``scales`` (:func:`graphprune.training.distance.scales_of`). Entries where the
     teacher is not finite (masked scores) do not count.
     Raises :class:`DataError` if the outputs do not match.
 
     To judge by, :class:`graphprune.training.distance.Distance` takes all batches together.
     """
-    parts = [_distance(a, b.detach()) for a, b in paired(output, teacher_output)]
+    pairs = paired(output, teacher_output)
+    require_as_many(pairs, scales or pairs)
+    known: Sequence[float | None] = scales or [None] * len(pairs)
+    parts = [_distance(a, b.detach(), scale) for (a, b), scale in zip(pairs, known, strict=True)]
     return torch.stack(parts).mean()
+
+
+def require_as_many(found: Sequence[object], before: Sequence[object]) -> None:
+    """Raise :class:`DataError` if there are not as many floating tensors as in other batches."""
+    if len(found) != len(before):
+        raise DataError(
+            f"the model returned {len(found)} floating tensors for one batch and {len(before)} for "
+            "another, so its answers cannot be compared; give a loss"
+        )
 
 
 def paired(output: object, teacher_output: object) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -170,15 +183,19 @@ def paired(output: object, teacher_output: object) -> list[tuple[torch.Tensor, t
     return list(zip(ours, theirs, strict=True))
 
 
-def _distance(value: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+def _distance(value: torch.Tensor, reference: torch.Tensor, scale: float | None) -> torch.Tensor:
     known = torch.isfinite(reference)
     count = known.sum().clamp(min=1)
     value = torch.where(known, value, torch.zeros_like(value)).float()
     reference = torch.where(known, reference, torch.zeros_like(reference)).float()
+    error = (value - reference).square().sum() / count
+    return error / (_scale(reference, known, count) if scale is None else scale)
+
+
+def _scale(reference: torch.Tensor, known: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
     mean = reference.sum() / count
     square = reference.square().sum() / count
     variance = torch.where(known, (reference - mean).square(), torch.zeros_like(reference)).sum()
     variance = variance / count
     scale = torch.where(variance > CONSTANT * square, variance, square)
-    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-    return (value - reference).square().sum() / count / scale
+    return torch.where(scale > 0, scale, torch.ones_like(scale))

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
+from torch.utils import _pytree as pytree
 
-from graphprune.errors import DataError
-from graphprune.io.loss import CONSTANT, paired
+from graphprune.capturing.capture import Captured
+from graphprune.graph.graphmodule import frozen
+from graphprune.io.loss import CONSTANT, paired, require_as_many
+from graphprune.training.devices import Batch, move
+from graphprune.training.feed import call_arguments, count_examples
 
 _PIECE = 2**22
 """Values that are summed at a time: in double precision they take room beside the outputs."""
+
+SURVEYED = 256
+"""Examples that say how much the original's answers vary."""
 
 
 class Distance:
@@ -37,18 +45,46 @@ class Distance:
         pairs = paired(output, teacher_output)
         if not self._tensors:
             self._tensors = [_Sums() for _ in pairs]
-        if len(pairs) != len(self._tensors):
-            raise DataError(
-                f"the model returned {len(pairs)} floating tensors for one batch and "
-                f"{len(self._tensors)} for another, so its answers cannot be compared; give a loss"
-            )
+        require_as_many(pairs, self._tensors)
         for sums, (ours, theirs) in zip(self._tensors, pairs, strict=True):
             for mine, wanted in zip(_pieces(ours), _pieces(theirs), strict=True):
                 sums.add(mine, wanted)
 
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """What the squared distance of each floating tensor is divided by."""
+        return tuple(sums.scale() for sums in self._tensors)
+
     def value(self) -> float:
         """The mean over all floating tensors of the outputs; of some batch at least."""
         return sum(sums.value() for sums in self._tensors) / len(self._tensors)
+
+
+def scales_of(captured: Captured, data: Iterable[Batch], device: torch.device) -> tuple[float, ...]:
+    """What squared distances of a batch are divided by to learn from: of each floating tensor of a
+    model's outputs the variance over the first batches together, so that all weigh the same.
+
+    By its own variance a batch of few numbers would weigh by chance: one number has none, and one
+    near zero would count more than all others.
+
+    Args:
+        captured: the original; it stays as it is.
+        data: batches ``(inputs, target)``, of which :data:`SURVEYED` examples are read.
+        device: where it runs.
+    """
+    original = frozen(captured.module).eval()
+    move(original, device)
+    found, examples = Distance(), 0
+    with torch.random.fork_rng(), torch.no_grad():  # a loader draws a seed whenever it is read
+        for inputs, _ in data:
+            given = pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), inputs)
+            args, kwargs = call_arguments(captured, given)
+            answer = original(*args, **kwargs)
+            found.add(answer, answer)
+            examples += count_examples(captured, (args, kwargs))
+            if examples >= SURVEYED:
+                break
+    return found.scales
 
 
 def _pieces(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -91,8 +127,11 @@ class _Sums:
         self.squares += values[2]
         self.errors += values[3]
 
-    def value(self) -> float:
-        """Squared distance over variance; over the mean square where the tensor is constant."""
+    def scale(self) -> float:
+        """The variance; the mean square where the tensor is constant, and 1 where it is zero."""
         varies = self.deviations > CONSTANT * self.squares
         scale = self.deviations if varies else self.squares
-        return self.errors / (scale or max(self.count, 1))
+        return scale / self.count if scale else 1.0
+
+    def value(self) -> float:
+        return self.errors / max(self.count, 1) / self.scale()

@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -128,7 +128,7 @@ def finetune(
         if teacher is not None:
             teacher = copy.deepcopy(teacher).eval().requires_grad_(False)
             move(teacher, runtime.device)
-        own = Objective(objective.loss, teacher, objective.distill_weight, objective.temperature)
+        own = replace(objective, teacher=teacher)
         run = _Run(runtime, config, own, total)
         with torch.random.fork_rng():
             torch.manual_seed(config.seed + runtime.rank)

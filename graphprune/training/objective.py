@@ -29,12 +29,15 @@ class Objective:
         teacher: the original model, to distil from; None for none.
         distill_weight: the share w of distillation where there are labels too.
         temperature: T, softens the class probabilities.
+        scales: of the teacher's outputs (:func:`graphprune.training.distance.scales_of`); by
+            default each batch's own.
     """
 
     loss: Loss | None = None
     teacher: nn.Module | None = None
     distill_weight: float = 0.7
     temperature: float = 4.0
+    scales: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.distill_weight <= 1 or self.temperature <= 0:
@@ -64,7 +67,7 @@ class Objective:
     def _distance(self, output: Any, reference: Any, target: Any) -> torch.Tensor:
         classes = isinstance(target, torch.Tensor) and not target.is_floating_point()
         if not classes or self.loss is not None:
-            return reproduce(output, reference)
+            return reproduce(output, reference, self.scales)
         return soft_cross_entropy(
             class_scores(output, target),
             class_scores(reference, target),

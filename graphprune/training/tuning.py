@@ -14,6 +14,8 @@ from graphprune.capturing.capture import Captured
 from graphprune.errors import TrainingError
 from graphprune.io import Loss
 from graphprune.io.tensors import floating_outputs
+from graphprune.training.devices import Runtime
+from graphprune.training.distance import scales_of
 from graphprune.training.evaluate import evaluate, loss_of
 from graphprune.training.feed import Feed
 from graphprune.training.finetune import FinetuneResult, finetune
@@ -45,11 +47,15 @@ def tune(
         TrainingError: a loss became NaN or infinite, or the trained model answers so.
     """
     teacher = dense.module if config.distill or not feed.has_labels else None
+    scales: tuple[float, ...] = ()
+    if teacher is not None and (feed.has_labels or loss is None):  # else the loss alone counts
+        device = Runtime(mixed_precision=False).device
+        scales = scales_of(dense, feed.training(config.finetune.seed), device)
     result = finetune(
         small.module,
         feed.training(config.finetune.seed),
         replace(config.finetune, epochs=epochs),
-        Objective(loss=loss, teacher=teacher),
+        Objective(loss=loss, teacher=teacher, scales=scales),
         _judge_by(feed, loss, dense, config),
         config.progress,
     )

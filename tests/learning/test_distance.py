@@ -1,20 +1,27 @@
-"""The distance to judge by is that over all data, however they are cut into batches."""
+"""The distance to the original weighs all data alike, however they are cut into batches."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from graphprune import CompressConfig, SearchConfig, compress, search
+from graphprune import CompressConfig, LearnConfig, SearchConfig, analyse, capture, compress, search
 from graphprune.compressed import Compressed
+from graphprune.criteria.fisher import Fisher
 from graphprune.errors import DataError
+from graphprune.importance.learn import learn_switches
+from graphprune.importance.scoring import score_channels
 from graphprune.io.loss import reproduce
+from graphprune.switches.dirichlet import Dirichlet
+from graphprune.switches.placement import switch_sites
 from graphprune.training.devices import Batch
-from graphprune.training.distance import Distance
+from graphprune.training.distance import SURVEYED, Distance, scales_of
 from graphprune.training.evaluate import evaluate
+from graphprune.training.finetune import FinetuneConfig
 
 
 class Alone(nn.Module):
@@ -139,3 +146,83 @@ def test_a_search_orders_by_what_does_not_depend_on_the_batches() -> None:
         )
         best.append([row.loss for row in found.stages.trials])
     assert best[0] == pytest.approx(best[1], rel=1e-4)
+
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("size", [1, 5, 64])
+def test_scales_are_those_of_the_first_batches_together(size: int) -> None:
+    torch.manual_seed(3)
+    model, x = TwoAnswers().eval(), inputs(400)
+    captured, state = capture(model, x[:2]), torch.get_rng_state()
+    found = scales_of(captured, cut_into(x, size), CPU)
+    assert torch.equal(torch.get_rng_state(), state)
+    read = math.ceil(SURVEYED / size) * size
+    with torch.no_grad():
+        answers = model(x[:read])
+    expected = [float(answers[name].var(correction=0)) for name in ("near", "far")]
+    assert found == pytest.approx((*expected, 9.0), rel=1e-4)
+    assert scales_of(captured, cut_into(0 * x[:3], 1), CPU)[2] == 9.0
+
+
+def test_with_scales_batches_weigh_alike() -> None:
+    ours, theirs = inputs(40), inputs(40, 1)
+    scale = float(theirs.var(correction=0))
+    parts = zip(ours.split(1), theirs.split(1), strict=True)
+    found = [float(reproduce(one, other, (scale,))) for one, other in parts]
+    assert sum(found) / 40 == pytest.approx(float(reproduce(ours, theirs)), rel=1e-5)
+    with pytest.raises(DataError, match="1 floating tensors for one batch and 2 for another"):
+        reproduce(ours, theirs, (1.0, 1.0))
+
+
+def test_switches_learn_by_one_scale() -> None:
+    model, x = regression(), inputs(60)
+    captured = capture(model, x[:2])
+    sites, data = switch_sites(analyse(captured.module)), cut_into(x, 1)
+    with torch.no_grad():
+        scale = float(model(x).var(correction=0))
+
+    def relative(output: object, target: object) -> torch.Tensor:
+        assert isinstance(output, torch.Tensor)
+        assert isinstance(target, torch.Tensor)
+        return (output - target).square().mean() / scale
+
+    ways = LearnConfig(epochs=1, halves=False)
+    kind = Dirichlet(variant="implicit")
+    found, expected = (
+        [
+            step["loss"]
+            for step in learn_switches(captured, sites, data, kind, config=ways, loss=loss).history
+        ]
+        for loss in (None, relative)
+    )
+    assert found == pytest.approx(expected, rel=1e-3, abs=1e-6)
+
+
+def test_criteria_weigh_examples_by_one_scale() -> None:
+    """Of one output a projection is the output with a sign, which squares do not have."""
+    x = inputs(64)
+    captured = capture(regression(), x[:2])
+    analysis, ways = analyse(captured.module), LearnConfig()
+    found = [
+        score_channels(captured, analysis, Fisher(), cut_into(x, size), learn=ways, intervals=False)
+        for size in (1, 64)
+    ]
+    (one,), (whole,) = (scores.by_group.values() for scores in found)
+    torch.testing.assert_close(one / one.sum(), whole / whole.sum(), rtol=1e-3, atol=1e-6)
+
+
+def test_fine_tuning_learns_by_one_scale() -> None:
+    torch.manual_seed(3)
+    model, x = Alone().eval(), inputs(300)
+    still = CompressConfig(finetune=FinetuneConfig(lr=1e-12))
+    given: dict[str, Any] = {"target": "macs=0.5", "method": "l2", "data": (x,)}
+    found = compress(model, x[:1], finetune_epochs=1, config=still, **given)
+    assert isinstance(found, Compressed)
+    assert found.stages.finetuned is not None
+    losses = [step["loss"] for step in found.stages.finetuned.history]
+    with torch.no_grad():
+        theirs, ours = (torch.cat([one(e) for e in x.split(1)]) for one in (model, found.model))
+    whole = float((ours - theirs).square().mean() / theirs.var(correction=0))
+    assert sum(losses) / len(losses) == pytest.approx(whole, rel=0.1)
