@@ -237,7 +237,8 @@ class _Task:
         sides = Sides(network.switch_parameters(), self.sides)
         optimizers = [self._optimizer(network) for _ in range(self.sides)]
         data = InTurn(data) if self.sides > 1 else data
-        samples = self.config.samples if any(switch.is_random for switch in switches) else 1
+        is_random = any(switch.is_random for switch in switches)
+        samples = self.config.samples * self.method.draws if is_random else 1
         fit_of = self._mirrored if self.method.antithetic else self._fit
         step, counted = 0, self.loss is not cross_entropy
         while step < self.steps:

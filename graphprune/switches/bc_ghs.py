@@ -20,8 +20,8 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from graphprune.switches.base import Switch
 from graphprune.switches.method import SwitchGroup, SwitchMethod, require_positive
+from graphprune.switches.signal import SignalToNoise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +30,12 @@ class GroupHorseshoe(SwitchMethod):
 
     A half-Cauchy variable is the root of a Gamma(1/2) times an inverse Gamma(1/2) variable, so that
     ``z_j = sqrt(s_a s_b z̃_a,j z̃_b,j)``. All four factors have log-normal posteriors, for which the
-    KL is closed, and z_j itself is log-normal. A channel matters by the logarithm of the mode of
-    z_j, ``mean - variance`` of log z_j; the paper removes by the negative log-mode.
+    KL is closed, and z_j itself is log-normal.
+
+    A channel matters by ``E[z] / sd[z]``. That is a choice of ours: the paper removes those whose
+    log z has the least mode, for a tiny ``tau`` takes what the data do not speak for towards 0.
+    With frozen weights it returns to the prior instead, above channels that the data would have
+    smaller, and by the mode channels that carry nothing do not come last.
 
     In the paper the weights too have posteriors given z. Here they are frozen by default, trained
     as point estimates otherwise.
@@ -62,7 +66,7 @@ class GroupHorseshoe(SwitchMethod):
         return GroupHorseshoeSwitch(group.size, self, per_example=group.batched)
 
 
-class GroupHorseshoeSwitch(Switch):
+class GroupHorseshoeSwitch(SignalToNoise):
     """Log-normal factors: row 0 of each parameter is the Gamma's, row 1 the inverse Gamma's.
 
     Attributes:
@@ -114,20 +118,15 @@ class GroupHorseshoeSwitch(Switch):
         _, variance = self.log_moments()
         return (self.mean() * torch.expm1(variance).sqrt()).detach()
 
-    def importance(self) -> torch.Tensor:
-        """Logarithm of the mode of z, (D,), no gradient."""
-        mean, variance = self.log_moments()
-        return (mean - variance).detach()
-
-    def interval(self, level: float) -> torch.Tensor:
-        """Importance and the reach of log z̃ about it, (2, D), no gradient.
+    def quantile(self, level: float) -> torch.Tensor:
+        """The z below which ``level`` of the probability lies for s at its mean, float64 (D,).
 
         The scale s is the same for all channels of the group: it says nothing of their order.
         """
-        reach = torch.special.ndtri(torch.tensor((1 + level) / 2))
+        mean = self.log_moments()[0].detach() + self.shared_log_variance.detach().exp().sum() / 8
         deviation = (self.own_log_variance.detach().exp().sum(0) / 4).sqrt()
-        centre = self.importance()
-        return torch.stack([centre - reach.item() * deviation, centre + reach.item() * deviation])
+        reach = torch.special.ndtri(torch.tensor(level, dtype=torch.float64)).item()
+        return (mean.cpu().double() + reach * deviation.cpu().double()).exp()
 
     def below(self, share: float) -> torch.Tensor:
         """P(z < share), z log-normal; float64 (D,).

@@ -29,8 +29,9 @@ class GroupNormalJeffreys(SwitchMethod):
 
     In the paper the weights too have posteriors, N(z mu_w, z² sigma_w²) given z (eq. 6), and a KL
     of their own (eq. 8). Here they are frozen by default, trained as point estimates otherwise.
-    A normal z may be negative: a channel that its nonlinearity silences is woken up by such draws,
-    and then counts as important although its removal would change nothing.
+    A normal z may be negative, which would wake up a channel that its nonlinearity silences and
+    make it count as important. Where the paper's weights could make up for a sign, frozen ones
+    cannot: the scale is ``|z|`` here. The KL above bounds that of ``|z|``, which forgets the sign.
 
     Attributes:
         alpha: starting dropout rate, of mu = 1. The authors' code starts at exp(-9) and trains from
@@ -57,7 +58,7 @@ class GroupNormalJeffreys(SwitchMethod):
 
 
 class GroupNormalJeffreysSwitch(SignalToNoise):
-    """``z = mu (1 + sqrt(alpha) epsilon)``, epsilon standard normal (eq. 6).
+    """Scales by ``|z|``, ``z = mu (1 + sqrt(alpha) epsilon)``, epsilon standard normal (eq. 6).
 
     mu and log alpha are the parameters. The authors' code has the variance in place of alpha, which
     is less noisy over long training; but alpha then jumps whenever mu comes near 0, and with it the
@@ -73,18 +74,21 @@ class GroupNormalJeffreysSwitch(SignalToNoise):
         self.log_alpha = nn.Parameter(torch.full((size,), math.log(self.config.alpha)))
 
     def sample(self, examples: int | None = None) -> torch.Tensor:
-        """Draws with noise in proportion to mu."""
+        """Draws of ``|z|``, with noise in proportion to mu."""
         shape = (self.size,) if examples is None else (examples, self.size)
         noise = torch.randn(shape, device=self.mu.device)
-        return self.mu * (1 + (self.log_alpha / 2).exp() * noise)
+        return (self.mu * (1 + (self.log_alpha / 2).exp() * noise)).abs()
 
     def mean(self) -> torch.Tensor:
-        """mu, (D,)."""
-        return self.mu + 0.0
+        """E|z| of the folded normal, (D,)."""
+        alpha = self.log_alpha.exp()
+        noise = (2 * alpha / math.pi).sqrt() * (-0.5 / alpha).exp()
+        return self.mu.abs() * (noise + torch.erf((2 * alpha).rsqrt()))
 
     def uncertainty(self) -> torch.Tensor:
-        """``|mu| sqrt(alpha)``, (D,), no gradient."""
-        return (self.mu.abs() * (self.log_alpha / 2).exp()).detach()
+        """Standard deviation of ``|z|``, (D,), no gradient."""
+        variance = self.mu.square() * (1 + self.log_alpha.exp()) - self.mean().square()
+        return variance.clamp_min(0.0).sqrt().detach()
 
     def importance(self) -> torch.Tensor:
         """``1 / sqrt(alpha)``, (D,), no gradient."""
@@ -95,7 +99,7 @@ class GroupNormalJeffreysSwitch(SignalToNoise):
 
         Where a channel is of no use alpha grows and mu stays, so that this is seldom near 1.
         """
-        return normal_within(share, self.mu, self.uncertainty())
+        return normal_within(share, self.mu, self.mu.abs() * (self.log_alpha / 2).exp())
 
     def posterior(self) -> torch.Tensor:
         """mu and alpha, (2, D), no gradient."""

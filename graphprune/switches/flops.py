@@ -79,6 +79,11 @@ class Flops(SwitchMethod):
         return self.gates.step
 
     @property
+    def draws(self) -> int:
+        """Those of the gates."""
+        return self.gates.draws
+
+    @property
     def antithetic(self) -> bool:
         """As the gate is learned."""
         return self.gates.antithetic

@@ -17,12 +17,12 @@ switch each channel's weights are written ``s_j W_j``, with s_j = 1 at the start
   trade with: there the penalty is ``lambda * sum |s_j|`` as with frozen weights.
 
 Solvers of the group lasso end each step with the proximal map of the norm, here ``s -> sign(s)
-max(0, |s| - step * lambda)``, which makes zeros exact. Here the subgradient is followed instead:
-scales come to within a step of zero, and the budget decides which channels go. The minimum is the
-same. The proximal map was tried, in Adam's metric, and left out, for switches stand before the
-nonlinearity: behind an exact zero relu passes no gradient, so that a channel once at zero cannot
-come back, whatever it is worth; and zeros have no order that a budget could go by. On small
-networks of digits, half of their channels cut, it ranked worse.
+max(0, |s| - step * lambda)``, which makes zeros exact. Here log s is learned instead: scales fall
+by equal factors for as long as nothing holds them, and the budget decides which channels go. The
+minimum is the same. A scale that is zero has no order that a budget could go by, and as switches
+stand before the nonlinearity, behind one relu passes no gradient: the proximal map, tried in Adam's
+metric, ranked worse on small networks of digits. Below zero a scale would wake up a channel that
+its nonlinearity silences, and following the subgradient of ``|s|`` scales swing about zero.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class GroupLasso(SwitchMethod):
 
     Attributes:
         strength: lambda times the number N of examples, by which the learning loop divides.
-        lr: Adam's step for the scales.
+        lr: Adam's step for the logarithms of the scales.
         norms: groups whose scales multiply norms and nothing else, found by :meth:`prepared`.
     """
 
@@ -63,7 +63,7 @@ class GroupLasso(SwitchMethod):
 
     @property
     def step(self) -> float:
-        """Adam's step for the scales."""
+        """Adam's step for the logarithms of the scales."""
         return self.lr
 
     @property
@@ -103,7 +103,7 @@ class LassoScale(Switch):
         super().__init__(size)
         self.config = config or GroupLasso()
         self.halved = halved
-        self.scale = nn.Parameter(torch.ones(size))
+        self.log_scale = nn.Parameter(torch.zeros(size))
 
     @property
     def is_random(self) -> bool:
@@ -112,22 +112,22 @@ class LassoScale(Switch):
 
     def sample(self, examples: int | None = None) -> torch.Tensor:
         """The scale, (D,) or, repeated, (``examples``, D)."""
-        return self.scale if examples is None else self.scale.expand(examples, self.size)
+        scale = self.mean()
+        return scale if examples is None else scale.expand(examples, self.size)
 
     def mean(self) -> torch.Tensor:
-        """The scale, (D,)."""
-        return self.scale
+        """The scale s, (D,), above 0."""
+        return self.log_scale.exp()
 
     def penalty(self) -> torch.Tensor:
-        """``strength * sum |s|``; of half the squares where :attr:`halved`."""
-        if self.halved:
-            return self.config.strength * 0.5 * self.scale.square().sum()
-        return self.config.strength * self.scale.abs().sum()
+        """``strength * sum s``; of half the squares where :attr:`halved`."""
+        scale = self.mean()
+        return self.config.strength * (scale.square() / 2 if self.halved else scale).sum()
 
     def importance(self) -> torch.Tensor:
-        """``|s|``, (D,)."""
-        return self.scale.detach().abs()
+        """The scale, (D,), no gradient."""
+        return self.mean().detach()
 
     def uncertainty(self) -> torch.Tensor:
         """Zeros, (D,): a point estimate."""
-        return torch.zeros_like(self.scale.detach())
+        return torch.zeros_like(self.log_scale.detach())

@@ -73,6 +73,14 @@ class SwitchMethod(ABC):
         return False
 
     @property
+    def draws(self) -> int:
+        """Draws a step for each that is asked for (:attr:`LearnConfig.samples`).
+
+        More than one where a single draw tells little, as without a gradient of its own.
+        """
+        return 1
+
+    @property
     def in_halves(self) -> bool:
         """Whether channels are ranked by the mean of what two halves of the data say.
 

@@ -77,10 +77,9 @@ def test_importance_is_the_ratio_of_signal_to_noise_with_its_interval() -> None:
     switch = switch_of(-2.0, 0.1, 4.0)
     expected = torch.tensor([0.1, 4.0]).rsqrt()
     torch.testing.assert_close(switch.importance(), expected)
-    ratio = switch.mean().detach().abs() / switch.uncertainty()
-    torch.testing.assert_close(switch.importance(), ratio)
     low, high = switch.interval(0.9)
-    draws = -switch.sample(100_000).detach() / switch.uncertainty()
+    deviation = 2 * torch.tensor([0.1, 4.0]).sqrt()  # of z, before its sign is dropped
+    draws = torch.normal(2.0, deviation.expand(100_000, 2)) / deviation
     above = (draws <= high).double().mean(0)
     torch.testing.assert_close(above, torch.full_like(above, 0.95), rtol=0, atol=0.01)
     assert (draws[:, 0] >= low[0]).double().mean().item() == pytest.approx(0.95, abs=0.01)
@@ -91,8 +90,19 @@ def test_importance_is_the_ratio_of_signal_to_noise_with_its_interval() -> None:
 @pytest.mark.parametrize(("name", "labels"), CASES)
 def test_planted_channels_come_last(name: str, labels: bool) -> None:
     planted, scores = learn_planted(name, labels, GroupNormalJeffreys())
-    # Not the silent ones: negative draws wake them up.
-    assert_planted_last(planted, scores, "ignored")
+    assert_planted_last(planted, scores)
+
+
+def test_no_draw_turns_a_sign() -> None:
+    """It would wake up what a nonlinearity silences."""
+    torch.manual_seed(0)
+    switch = switch_of(-0.5, 0.1, 4.0)
+    assert (switch.sample(1000) > 0).all()
+    assert (switch.mean() > 0).all()
+    expected = stats.foldnorm(c=0.5, scale=1.0).mean()
+    assert switch.mean()[1].item() == pytest.approx(expected, rel=1e-5)
+    below = stats.foldnorm(c=0.5, scale=1.0).cdf(0.7)
+    assert switch.below(0.7)[1].item() == pytest.approx(below, rel=1e-6)
 
 
 @pytest.mark.parametrize("options", [{"alpha": 0.0}, {"lr": math.nan}])

@@ -21,11 +21,11 @@ def test_penalty_importance_and_uncertainty() -> None:
     switch = LassoScale(3, GroupLasso(strength=2.0))
     assert torch.equal(switch(), torch.ones(3))
     with torch.no_grad():
-        switch.scale.copy_(torch.tensor([0.5, -2.0, 0.0]))
+        switch.log_scale.copy_(torch.tensor([0.5, 2.0, 1e-8]).log())
     assert switch.penalty().item() == pytest.approx(5.0)
-    torch.testing.assert_close(switch.importance(), torch.tensor([0.5, 2.0, 0.0]))
+    torch.testing.assert_close(switch.importance(), torch.tensor([0.5, 2.0, 1e-8]))
     assert torch.equal(switch.uncertainty(), torch.zeros(3))
-    assert torch.equal(switch.sample(2), switch.scale.expand(2, 3))
+    assert torch.equal(switch.sample(2), switch.mean().expand(2, 3))
     assert not switch.is_random
 
 
@@ -38,7 +38,7 @@ def test_half_the_penalty_is_left_to_weights_that_are_trained(weights: str) -> N
     for name, half in halved.items():
         switch = method.switch(SwitchGroup(name, 3, batched=True))
         with torch.no_grad():
-            switch.scale.copy_(torch.tensor([0.5, -2.0, 0.0]))
+            switch.log_scale.copy_(torch.tensor([0.5, 2.0, 1e-8]).log())
         expected = 4.25 if half and weights == "trained" else 5.0
         assert switch.penalty().item() == pytest.approx(expected)
 

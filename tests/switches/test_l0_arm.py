@@ -46,6 +46,7 @@ def test_the_estimate_is_unbiased_for_gates_of_several_groups() -> None:
     probabilities = torch.cat([switch.open_probability() for switch in switches])
     exact = torch.autograd.grad(expectation(probabilities), [switch.phi for switch in switches])
     found: list[torch.Tensor] = []
+    plain: list[torch.Tensor] = []
     for _ in range(3000):
         first = torch.cat([switch() for switch in switches])
         for switch in switches:
@@ -56,12 +57,18 @@ def test_the_estimate_is_unbiased_for_gates_of_several_groups() -> None:
             switch.phi.grad = None
             switch.mirrored_gradient(function(second) - function(first))
         found.append(torch.cat([s.phi.grad for s in switches if s.phi.grad is not None]))
+        slopes = [(s._uniform - 0.5) * s.config.slope for s in switches]
+        plain.append((function(first) - function(second)) * torch.cat(slopes))
     estimates = torch.stack(found)
     error = estimates.std(0) / math.sqrt(len(found))
     deviation = (estimates.mean(0) - torch.cat(exact)).abs() / error
     assert deviation.max() < 4
     # Far enough from zero for a wrong sign to be noticed.
     assert (torch.cat(exact).abs() > 5 * error).all()
+    # A gate that both draws have alike is told nothing by their difference.
+    assert (estimates.var(0) < torch.stack(plain).var(0)).all()
+    surest = int((probabilities - 0.5).abs().argmax())
+    assert estimates[:, surest].var() < 0.6 * torch.stack(plain)[:, surest].var()
 
 
 def test_estimates_add_up_in_the_gradient() -> None:
@@ -114,7 +121,7 @@ def test_one_draw_for_the_batch_and_none_of_its_gradient() -> None:
     assert L0Arm().antithetic
 
 
-@pytest.mark.parametrize("option", ["strength", "initial", "slope", "lr", "weights_lr"])
+@pytest.mark.parametrize("option", ["strength", "initial", "slope", "pairs", "lr", "weights_lr"])
 def test_bad_settings_are_named(option: str) -> None:
     with pytest.raises(UsageError, match=option):
         L0Arm(**{option: -1.0})  # type: ignore[arg-type]
