@@ -261,6 +261,7 @@ class _Task:
                 if weight > 0 and kl.requires_grad:
                     (kl * weight).backward()
                 self.runtime.average_gradients(parameters)
+                optimizer.param_groups[0]["lr"] = self._step(step / self.steps)
                 optimizer.step()
                 log.add(loss=fit, kl=kl)
                 step += 1
@@ -272,14 +273,18 @@ class _Task:
         return halves
 
     def _optimizer(self, network: SwitchedNetwork) -> torch.optim.Adam:
-        """Adam; a side that takes every second step goes twice as far in it."""
         weights = network.weight_parameters()
         return torch.optim.Adam(
             [
-                {"params": network.switch_parameters(), "lr": self.sides * self.method.step},
+                {"params": network.switch_parameters(), "lr": self._step(0)},
                 {"params": weights, "lr": self.method.weights_lr, "eps": adam_eps(weights)},
             ]
         )
+
+    def _step(self, share: float) -> float:
+        """Of the switches, after that share; a side that takes every second goes twice as far."""
+        settled = min(1.0, 2 * (1 - share)) if self.method.settles else 1.0
+        return self.sides * self.method.step * settled
 
     def _fit(self, network: SwitchedNetwork, inputs: Any, target: Any) -> torch.Tensor:
         args, kwargs = network.inputs(inputs)

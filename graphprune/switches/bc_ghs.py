@@ -126,7 +126,8 @@ class GroupHorseshoeSwitch(SignalToNoise):
         mean = self.log_moments()[0].detach() + self.shared_log_variance.detach().exp().sum() / 8
         deviation = (self.own_log_variance.detach().exp().sum(0) / 4).sqrt()
         reach = torch.special.ndtri(torch.tensor(level, dtype=torch.float64)).item()
-        return (mean.cpu().double() + reach * deviation.cpu().double()).exp()
+        found: torch.Tensor = (mean.cpu().double() + reach * deviation.cpu().double()).exp()
+        return found
 
     def below(self, share: float) -> torch.Tensor:
         """P(z < share), z log-normal; float64 (D,).

@@ -81,6 +81,14 @@ class SwitchMethod(ABC):
         return 1
 
     @property
+    def settles(self) -> bool:
+        """Whether the switches' steps fall to 0 over the second half.
+
+        For draws so wide that what is learned keeps swinging at a constant step.
+        """
+        return False
+
+    @property
     def in_halves(self) -> bool:
         """Whether channels are ranked by the mean of what two halves of the data say.
 

@@ -66,6 +66,11 @@ class Radial(SwitchMethod):
         """Adam's step for ``log_shape`` and ``log_scale``."""
         return self.lr
 
+    @property
+    def settles(self) -> bool:
+        """They do."""
+        return True
+
     def switch(self, group: SwitchGroup) -> RadialSwitch:
         """One draw for each example where the group's values begin with the batch."""
         return RadialSwitch(group.size, self, per_example=group.batched)

@@ -208,7 +208,7 @@ def test_the_penalty_begins_above_the_target() -> None:
     assert alone > penalty.item()
 
 
-@pytest.mark.parametrize("gate", [HardConcrete(lr=0.02), L0Arm()])
+@pytest.mark.parametrize("gate", [HardConcrete(lr=0.02), L0Arm(lr=0.05)])
 def test_learning_stops_at_the_target(gate: HardConcrete | L0Arm) -> None:
     planted = planted_residual()
     result = learn_switches(

@@ -134,6 +134,6 @@ def test_planted_channels_rank_last_of_all() -> None:
         switch_sites(planted.analysis),
         planted.unlabelled,
         L0Arm(),
-        config=LearnConfig(epochs=40, samples=8, kl_weight=0.08, limit_penalty=False),
+        config=LearnConfig(epochs=40, samples=2, kl_weight=0.08, limit_penalty=False),
     )
     assert_planted_last(planted, result.scores)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
-from planted import CASES_WHERE_ALL_OTHERS_HELP, assert_planted_last, learn_planted
+from planted import CASES_WHERE_ALL_OTHERS_HELP, PLANTED, assert_planted_last, learn_planted
 from scipy import stats
 
 from graphprune.errors import UsageError
+from graphprune.importance.learn import learn_switches
+from graphprune.importance.learn_config import LearnConfig
+from graphprune.switches.bc_gnj import GroupNormalJeffreys
+from graphprune.switches.method import SwitchGroup
+from graphprune.switches.placement import switch_sites
 from graphprune.switches.rdp import Radial, RadialSwitch
 
 CASES = [(8.0, 1.0), (2.0, 0.5), (1.0, 0.1), (0.6, 2.0)]
@@ -101,6 +107,36 @@ def test_the_prior_alone_shrinks_to_tau() -> None:
 def test_planted_channels_come_last(name: str, labels: bool) -> None:
     planted, scores = learn_planted(name, labels, Radial())
     assert_planted_last(planted, scores)
+
+
+def test_its_steps_fall_to_zero_over_the_second_half() -> None:
+    """At a constant step shapes swing as far at the end as they did half-way."""
+
+    class Noted(Radial):
+        """Notes where shapes are before every step."""
+
+        seen: ClassVar[list[torch.Tensor]] = []
+
+        def switch(self, group: SwitchGroup) -> RadialSwitch:
+            made = super().switch(group)
+
+            def note(share: float) -> None:
+                if group.name == "conv1.weight":
+                    self.seen.append(made.log_shape.detach().clone())
+                RadialSwitch.advance(made, share)
+
+            made.advance = note  # type: ignore[method-assign]
+            return made
+
+    planted = PLANTED["plain"]()
+    config = LearnConfig(epochs=20, intervals=False)
+    sites = switch_sites(planted.analysis)
+    learn_switches(planted.captured, sites, planted.unlabelled, Noted(), config=config)
+    seen = torch.stack(Noted.seen)
+    assert len(seen) == 120
+    moved = (seen[1:] - seen[:-1]).abs().mean(1)
+    assert moved[-6:].mean() < 0.15 * moved[30:60].mean()
+    assert not GroupNormalJeffreys().settles
 
 
 @pytest.mark.parametrize("options", [{"tau": 0.0}, {"shape": 0.1}, {"lr": math.nan}])
