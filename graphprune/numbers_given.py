@@ -21,6 +21,7 @@ def check_counts(config: object, *names: str) -> None:
     """
     for name in names:
         given = getattr(config, name)
-        whole = isinstance(given, Integral) and not isinstance(given, bool)
-        if not whole or int(given) < 1:
-            raise UsageError(f"{name} must be a whole number, at least 1, got {given!r}")
+        if not isinstance(given, Integral) or isinstance(given, bool):
+            raise UsageError(f"{name} must be a whole number, got {given!r}")
+        if int(given) < 1:
+            raise UsageError(f"{name} must be at least 1, got {given}")

@@ -34,7 +34,7 @@ class Dirichlet(SwitchMethod):
             whole batch (pathwise gradient), "per-example" by one draw for each example: as many
             samples as the batch is large, at the price of one forward pass. "auto" is "mean", but
             "per-example" without labels: the uniform switch then reproduces the original without
-            error, and draws around it tell more than its own gradient. Its steps settle then.
+            error, and draws around it tell more than its own gradient.
         scale: "mean-one" multiplies the probability vector by D, so that the uniform switch is the
             identity; "sum" uses it as it is (the paper's form).
         prior: alpha_0 of the symmetric Dirichlet prior (eq. 4). None is 1, uniform on the simplex;
@@ -47,7 +47,6 @@ class Dirichlet(SwitchMethod):
             their channels without fine-tuning, 0.5 kept far more accuracy than 1 or 0.25.
         lr: Adam's step as a fraction of ``initial``, so that its effect on the scale does not
             depend on where phi starts.
-        settle: whether steps fall to 0 over the second half (:attr:`SwitchMethod.settles`).
     """
 
     name: ClassVar[str] = "dirichlet"
@@ -57,7 +56,6 @@ class Dirichlet(SwitchMethod):
     initial: float = 10.0
     mass: float = 0.5
     lr: float = 0.02
-    settle: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -88,11 +86,6 @@ class Dirichlet(SwitchMethod):
         return self.variant == "mean"
 
     @property
-    def settles(self) -> bool:
-        """As asked for."""
-        return self.settle
-
-    @property
     def step(self) -> float:
         """Adam's step for ``raw``."""
         return self.lr * self.initial
@@ -110,10 +103,8 @@ class Dirichlet(SwitchMethod):
 
     def settled(self, *, teachable: bool) -> Dirichlet:
         """With "auto" decided; refuses a variant that would not move from the uniform switch."""
-        if self.variant == "auto" and teachable:
-            return replace(self, variant="mean")
         if self.variant == "auto":
-            return replace(self, variant="per-example", settle=True)
+            return replace(self, variant="mean" if teachable else "per-example")
         stuck = not teachable and self.mass == 1 and self.scale == "mean-one"
         if self.variant == "mean" and stuck:
             raise UsageError(

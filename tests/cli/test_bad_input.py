@@ -98,7 +98,7 @@ COMPRESS = [
         "loss without labels",
         "model.pt2 --data unlabelled.npz --loss userland:squared --switch-epochs 1",
         "the loss raised",
-        "target 64x4",
+        "target 8x4",
     ),
     # what is asked for
     wrong("target malformed", "model.pt2 --target half", "channels=0.5, params=0.5, macs=0.5"),

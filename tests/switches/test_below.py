@@ -109,10 +109,6 @@ def test_where_it_is_asked_for_dirichlet_draws_and_has_a_sparse_prior() -> None:
     asked = Dirichlet().with_spread()
     assert (asked.variant, asked.alpha) == ("per-example", 0.1)
     assert asked.settled(teachable=True).variant == "per-example"
-    assert not asked.settled(teachable=True).settles
-    alone = Dirichlet().settled(teachable=False)
-    assert (alone.variant, alone.settles) == ("per-example", True)
-    assert not Dirichlet().settled(teachable=True).settles
     given = Dirichlet(variant="implicit", prior=1.0).with_spread()
     assert (given.variant, given.alpha) == ("implicit", 1.0)
     assert Dirichlet().settled(teachable=True).alpha == 1.0
