@@ -158,8 +158,8 @@ def missing(records: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> list
     type=click.IntRange(0, LAST_TRAINING_IMAGE),
     default=0,
     show_default=True,
-    help="Measure on the last so many training images instead of the test images, and train "
-    "without them: for choosing widths and rates.",
+    help="Measure on the last so many training images instead of the test images, and rank and "
+    "fine-tune without them, for choosing widths and rates; the dense model has seen them.",
 )
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option(
