@@ -283,8 +283,8 @@ class _Task:
 
     def _step(self, share: float) -> float:
         """Of the switches, after that share; a side that takes every second goes twice as far."""
-        settled = min(1.0, 2 * (1 - share)) if self.method.settles else 1.0
-        return self.sides * self.method.step * settled
+        left = min(1.0, 2 * (1 - share)) if self.method.steps_fall else 1.0
+        return self.sides * self.method.step * left
 
     def _fit(self, network: SwitchedNetwork, inputs: Any, target: Any) -> torch.Tensor:
         args, kwargs = network.inputs(inputs)

@@ -81,7 +81,7 @@ class SwitchMethod(ABC):
         return 1
 
     @property
-    def settles(self) -> bool:
+    def steps_fall(self) -> bool:
         """Whether the switches' steps fall to 0 over the second half.
 
         For draws so wide that what is learned keeps swinging at a constant step.

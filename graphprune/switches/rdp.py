@@ -67,7 +67,7 @@ class Radial(SwitchMethod):
         return self.lr
 
     @property
-    def settles(self) -> bool:
+    def steps_fall(self) -> bool:
         """They do."""
         return True
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from graphprune.errors import DataError, UsageError
-from graphprune.io.loss import Loss, class_scores, counted_labels, default_loss, reproduce
+from graphprune.io.loss import Loss, class_scores, counted_labels, cross_entropy, reproduce
 from graphprune.training.devices import run_module
 
 
@@ -53,7 +53,7 @@ class Objective:
             return {"loss": self.loss(output, reference)}
         parts: dict[str, torch.Tensor] = {}
         if target is not None or self.loss is not None:
-            parts["task"] = (self.loss or default_loss(True))(output, target)
+            parts["task"] = (self.loss or cross_entropy)(output, target)
         if self.teacher is not None:
             parts["distillation"] = self._distance(output, reference, target)
         if not parts:

@@ -136,7 +136,7 @@ def test_its_steps_fall_to_zero_over_the_second_half() -> None:
     assert len(seen) == 120
     moved = (seen[1:] - seen[:-1]).abs().mean(1)
     assert moved[-6:].mean() < 0.15 * moved[30:60].mean()
-    assert not GroupNormalJeffreys().settles
+    assert not GroupNormalJeffreys().steps_fall
 
 
 @pytest.mark.parametrize("options", [{"tau": 0.0}, {"shape": 0.1}, {"lr": math.nan}])
